@@ -1,0 +1,85 @@
+// Package fault is the one shape in which an error crosses a package border:
+// a kind from a closed list, a line that is safe to show to whoever asked, and
+// the cause, which only the log sees.
+//
+// Which HTTP status a kind becomes is not decided here but in one table of
+// package httpapi.
+package fault
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A Kind says what sort of failure an Error is. The list is closed: every
+// kind has a row in httpapi's error table, and a test keeps it so.
+type Kind int
+
+// The zero Kind is Internal, so that a forgotten kind is loud.
+const (
+	Internal         Kind = iota // a mistake of ours
+	Malformed                    // the request itself does not parse
+	Unauthenticated              // who is it?
+	Forbidden                    // known, and not allowed
+	NoSuchPage                   // no such path here
+	Undeliverable                // the server would not deliver to this recipient
+	MethodNotAllowed             // the path takes other methods
+	SlowRequest                  // the request did not arrive in time
+	Conflict                     // the same message is under way already
+	TooLarge                     // more bytes than the limit
+	Unsupported                  // a media type, charset or encoding we do not read
+	Unsendable                   // understood, but no message can be made of it
+	Rejected                     // the server ended the stream because of this message, twice
+	RemoteFailed                 // the recipient's server failed
+	Unavailable                  // nothing can be sent or checked now
+	Unconfirmed                  // written, but no answer in time: it may have been delivered
+
+	kinds // how many there are
+)
+
+// Kinds lists every kind, for the tests that keep the tables complete.
+func Kinds() []Kind {
+	all := make([]Kind, kinds)
+	for i := range all {
+		all[i] = Kind(i)
+	}
+	return all
+}
+
+// An Error is a failure that a caller outside the package may have to explain.
+type Error struct {
+	Kind   Kind
+	Public string // one line a person can act on, without secrets
+	Err    error  // the cause, for the log; may be nil
+}
+
+// New makes an Error without a cause; format and args give the public line.
+func New(kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Public: fmt.Sprintf(format, args...)}
+}
+
+// Wrap makes an Error from a cause; format and args give the public line,
+// which does not repeat the cause.
+func Wrap(err error, kind Kind, format string, args ...any) *Error {
+	return &Error{Kind: kind, Public: fmt.Sprintf(format, args...), Err: err}
+}
+
+// Error gives the public line and the cause: text for the log.
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Public
+	}
+	return e.Public + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Of finds the Error in err's chain. An error without one is Internal and
+// says nothing in public.
+func Of(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Kind: Internal, Err: err}
+}

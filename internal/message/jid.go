@@ -1,0 +1,120 @@
+package message
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
+	"mellium.im/xmpp/jid"
+)
+
+// A JID is an XMPP address (RFC 7622) in the one form in which posthorn checks
+// it, sends it and compares it. Only ParseAccount and ParseRecipient make one
+// from what a stranger wrote.
+type JID string
+
+// maxJID is the longest address there can be: three parts of 1023 bytes, '@'
+// and '/' (RFC 7622 §3.1).
+const maxJID = 3*1023 + 2
+
+func (j JID) String() string { return string(j) }
+
+// Bare is the JID without its resource.
+func (j JID) Bare() JID {
+	bare, _, _ := strings.Cut(string(j), "/")
+	return JID(bare)
+}
+
+// IsBare reports whether the JID has no resource.
+func (j JID) IsBare() bool { return !strings.Contains(string(j), "/") }
+
+// Local is the part before the '@', empty where there is none.
+func (j JID) Local() string {
+	local, _, found := strings.Cut(string(j.Bare()), "@")
+	if !found {
+		return ""
+	}
+	return local
+}
+
+// Domain is the part that names the server.
+func (j JID) Domain() string {
+	bare := string(j.Bare())
+	return bare[strings.IndexByte(bare, '@')+1:]
+}
+
+// ParseAccount reads the address of an account, as its owner types it, and
+// gives the bare JID: a resource is accepted and dropped.
+func ParseAccount(s string) (JID, error) {
+	j, err := ParseRecipient(s)
+	if err != nil {
+		return "", err
+	}
+	return j.Bare(), nil
+}
+
+// ParseRecipient reads an address that a message can go to, which has a
+// localpart and may have a resource.
+func ParseRecipient(s string) (JID, error) {
+	switch {
+	case s == "":
+		return "", errors.New("is empty")
+	case len(s) > maxJID:
+		return "", fmt.Errorf("is longer than %d bytes", maxJID)
+	case !utf8.ValidString(s):
+		return "", errors.New("is not UTF-8")
+	}
+	local, domain, resource, err := jid.SplitString(s)
+	if err != nil {
+		return "", fmt.Errorf("is not a JID: %w", err)
+	}
+	if local == "" {
+		return "", errors.New("is not a JID of the form user@domain")
+	}
+	local, domain = lowerASCII(local), lowerASCII(domain)
+	parsed, err := jid.New(local, domain, resource)
+	if err != nil {
+		return "", fmt.Errorf("is not a JID: %w", err)
+	}
+	if parsed.Localpart() != local || cases.Fold().String(local) != local || strings.ContainsAny(local, "\u200c\u200d") {
+		return "", errors.New("has a name that not every server reads alike: write it in lower case, in composed letters")
+	}
+	if !sameDomain(parsed.Domainpart(), domain) {
+		return "", errors.New("has a domain that not every server reads alike: write it as the server is configured")
+	}
+	if parsed.Resourcepart() != resource {
+		return "", errors.New("has a resource that not every server reads alike")
+	}
+	j := local + "@" + domain
+	if resource != "" {
+		j += "/" + resource
+	}
+	return JID(j), nil
+}
+
+// lowerASCII changes A to Z and nothing else. Two servers agree on no more
+// than that: 865 code points are mapped differently by PRECIS (RFC 8265) and
+// by the nodeprep that servers still use, so the other letters have to arrive
+// in the form in which both leave them alone.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// sameDomain compares what the parser made of a domain with what was written.
+// PRECIS turns xn-- labels into letters and servers do not, so the written
+// form is kept where only that differs.
+func sameDomain(parsed, written string) bool {
+	if parsed == written {
+		return true
+	}
+	ascii, err := idna.ToASCII(parsed)
+	return err == nil && ascii == written
+}

@@ -1,0 +1,84 @@
+package message
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseRecipient(t *testing.T) {
+	for _, test := range []struct {
+		name, in, want string // an empty want: refused
+	}{
+		{"bare", "user@example.com", "user@example.com"},
+		{"upper case is ASCII only", "User@EXAMPLE.com", "user@example.com"},
+		{"resource keeps its case", "user@example.com/Phone 1", "user@example.com/Phone 1"},
+		{"resource with separators", "user@example.com/a@b/c", "user@example.com/a@b/c"},
+		{"composed letters", "jürgen@example.com", "jürgen@example.com"},
+		{"decomposed letters", "ju\u0308rgen@example.com", ""},
+		{"capital umlaut", "Ürgen@example.com", ""},
+		{"sharp s", "strauß@example.com", ""},
+		{"capital sharp s", "STRAUẞ@example.com", ""},
+		{"final sigma", "ς@example.com", ""},
+		{"Cherokee capital", "Ꭰ@example.com", ""},
+		{"Georgian capital", "Ა@example.com", ""},
+		{"full width", "ｕser@example.com", ""},
+		{"joiner", "us\u200der@example.com", ""},
+		{"xn-- domain is kept", "user@xn--mnchen-3ya.example", "user@xn--mnchen-3ya.example"},
+		{"domain in letters", "user@münchen.example", "user@münchen.example"},
+		{"empty", "", ""},
+		{"no name", "@example.com", ""},
+		{"no domain", "user@", ""},
+		{"empty resource", "user@example.com/", ""},
+		{"domain alone", "example.com", ""},
+		{"two at signs", "a@b@example.com", ""},
+		{"space", "a b@example.com", ""},
+		{"quote", "a'b@example.com", ""},
+		{"bracket", "a<b@example.com", ""},
+		{"NUL", "a\x00b@example.com", ""},
+		{"line feed", "a@example.com\n", ""},
+		{"invalid UTF-8", "a\xff@example.com", ""},
+		{"too long", strings.Repeat("a", 1024) + "@example.com", ""},
+		{"much too long", strings.Repeat("a", 20000) + "@example.com", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := ParseRecipient(test.in)
+			if (err == nil) != (test.want != "") || string(got) != test.want {
+				t.Fatalf("ParseRecipient(%q) = %q, %v; want %q", test.in, got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestJIDParts(t *testing.T) {
+	j := JID("user@example.com/a@b/c")
+	if j.Local() != "user" || j.Domain() != "example.com" || j.Bare() != "user@example.com" || j.IsBare() {
+		t.Fatalf("parts of %q: %q, %q, %q", j, j.Local(), j.Domain(), j.Bare())
+	}
+	if d := JID("example.com"); d.Local() != "" || d.Domain() != "example.com" || !d.IsBare() {
+		t.Fatalf("parts of %q: %q, %q", d, d.Local(), d.Domain())
+	}
+}
+
+// FuzzParseRecipient: what is accepted is accepted again as itself, and can
+// stand in an XML attribute once escaped.
+func FuzzParseRecipient(f *testing.F) {
+	for _, seed := range []string{"user@example.com", "User@Example.Com/R", "jürgen@xn--mnchen-3ya.example/x", "ß@x", "a@[::1]", "a@b/c@d", "\u00a0@x", "x@y/\u202e"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		first, err := ParseRecipient(in)
+		if err != nil {
+			return
+		}
+		again, err := ParseRecipient(string(first))
+		if err != nil || again != first {
+			t.Fatalf("%q became %q, which became %q, %v", in, first, again, err)
+		}
+		if err := CheckText(string(first)); err != nil {
+			t.Fatalf("%q became %q: %v", in, first, err)
+		}
+		if first.Local()+"@"+first.Domain() != string(first.Bare()) {
+			t.Fatalf("parts of %q do not make it up", first)
+		}
+	})
+}
