@@ -99,7 +99,7 @@ func (m *Message) Validate() error {
 		if field.limit > 0 && len(field.value) > field.limit {
 			return fmt.Errorf("%s: is longer than %d bytes", field.name, field.limit)
 		}
-		if field.limit > 0 && strings.ContainsAny(field.value, "\t\n") {
+		if field.limit > 0 && strings.ContainsAny(field.value, "\t\r\n") {
 			return fmt.Errorf("%s: has to be one line", field.name)
 		}
 	}

@@ -1,0 +1,149 @@
+// Package component implements the component side of XEP-0114: Jabber
+// Component Protocol (version 1.6), as far as posthorn needs it: it puts
+// messages on the stream and finds out what became of them.
+//
+// It does not keep a message beyond the wait of the one who gave it, does not
+// check who may send, and never lets a stranger's stanza decide anything.
+//
+// The way of a message:
+//
+//  1. Deliver puts it into a bounded queue and waits.
+//  2. The writer takes all that waits, encodes it into one buffer, appends a
+//     barrier (an IQ to the component's own domain) and writes once.
+//  3. The server handles the stream in order. An error for a message comes
+//     back before the barrier and is that message's outcome.
+//  4. The reader meets the barrier: every message before it that got no error
+//     was processed.
+//
+// A session is one connection's life. Between two of them Run waits with full
+// jitter. At its start a session finds out, for each host, whether the server
+// lets the component speak for that host's users, and how (voice.go).
+//
+// Documents: XEP-0114, RFC 6120 (§4 streams, §8 stanzas), XEP-0356 (privilege),
+// XEP-0030, XEP-0092 and XEP-0199 (what it answers).
+package component
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/secret"
+)
+
+// Options say where the component connects, as what, and for whom it speaks.
+type Options struct {
+	Domain         string // the component's own, as the server knows it
+	Secret         secret.Value
+	Address        string   // host:port of the server's component listener
+	Mode           Mode     // Auto where empty
+	Hosts          []string // domains whose users send
+	MaxStanza      int      // bytes on the wire, a wrapper included
+	ConfirmTimeout time.Duration
+	Version        string // what XEP-0092 is answered with
+	Log            *slog.Logger
+	Metrics        prometheus.Registerer
+	// Dial opens the connection; nil: TCP to Address.
+	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+// queueLength bounds the messages that wait for the writer: about a tenth of
+// a second of a server's work. What comes beyond is better told to try later.
+const queueLength = 1024
+
+// A Component is the posthorn's end of the stream, whether or not there is a
+// connection now. Make it with New, and give it a goroutine with Run.
+type Component struct {
+	opts    Options // immutable after New
+	metrics *metrics
+	queue   chan *delivery // Deliver sends, the session's writer receives; never closed
+
+	// Owned by Run.
+	suspects  []*delivery          // were on a stream that ended because of one of them: they go again, one a barrier
+	notDirect map[string]time.Time // by host: when the server last refused a message in its users' name
+	lastEnd   struct {             // what logEnd said last
+		text   string
+		logged time.Time
+	}
+
+	mu       sync.Mutex
+	state    State
+	voices   map[string]voice    // by host: what this session found out
+	underway map[string]struct{} // keys of the messages between Deliver and their outcome
+}
+
+// New makes a Component that is not connected.
+func New(opts Options) *Component {
+	c := &Component{
+		opts:      opts,
+		queue:     make(chan *delivery, queueLength),
+		notDirect: make(map[string]time.Time),
+		voices:    make(map[string]voice),
+		underway:  make(map[string]struct{}),
+	}
+	if c.opts.Mode == "" {
+		c.opts.Mode = Auto
+	}
+	if c.opts.Dial == nil {
+		c.opts.Dial = func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", opts.Address)
+		}
+	}
+	c.metrics = newMetrics(opts.Metrics, c.queue)
+	return c
+}
+
+// A State is what the stream is like.
+type State int
+
+const (
+	// Down: no connection, and the last attempt to get one failed.
+	Down State = iota
+	// Refused: the server answered and said no: wrong secret, unknown
+	// component, or another connection holds the domain.
+	Refused
+	// Resuming: the connection was lost a moment ago; the first attempt to get
+	// it back is under way, so messages may wait for it.
+	Resuming
+	// Up: messages flow.
+	Up
+)
+
+// String gives the words of /healthz.
+func (s State) String() string {
+	switch s {
+	case Up:
+		return "up"
+	case Refused:
+		return "refused"
+	}
+	return "down"
+}
+
+// State tells what the stream is like now.
+func (c *Component) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Ready reports whether a message could be sent now for at least one host.
+func (c *Component) Ready() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == Up && slices.ContainsFunc(c.opts.Hosts, func(host string) bool {
+		return c.voices[host].speaks()
+	})
+}
+
+func (c *Component) setState(s State) {
+	c.mu.Lock()
+	c.state = s
+	c.mu.Unlock()
+	c.metrics.state(s)
+}

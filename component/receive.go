@@ -1,0 +1,113 @@
+package component
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"gosrc.io/xmpp/stanza"
+
+	"posthorn/internal/message"
+	"posthorn/internal/stream"
+)
+
+// read takes in what the server sends until the stream ends. The error is
+// never nil.
+func (s *session) read() error {
+	for {
+		e, err := s.reader.Next()
+		var drop *stream.DropError
+		switch {
+		case errors.As(err, &drop):
+			s.c.metrics.dropped.WithLabelValues(string(drop.Reason)).Inc()
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return errClosed
+		case err != nil:
+			return err
+		default:
+			if err := s.receive(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// receive looks at one element. Most of what strangers send is for nobody here
+// and ends in this function: presence, chats, answers to questions we did not
+// ask.
+func (s *session) receive(e *stream.Element) error {
+	switch e.Name {
+	case xml.Name{Space: stanza.NSStream, Local: "error"}:
+		condition, text := e.Condition(nsStreamErrors)
+		return &StreamError{condition, text}
+	case xml.Name{Space: stanza.NSComponent, Local: "iq"}:
+		if !s.barrierReturned(e) {
+			s.answer(e)
+		}
+	case xml.Name{Space: stanza.NSComponent, Local: "message"}:
+		switch {
+		case e.Attr("type") == "error":
+			s.bounced(e)
+		case !s.echoed(e):
+			s.privilege(e)
+		}
+	}
+	return nil
+}
+
+// barrierReturned settles what stood before a barrier. It is known by its
+// addresses, which the server vouches for, and an id that nobody can guess;
+// whether it comes back as we sent it or answered is the server's affair.
+func (s *session) barrierReturned(e *stream.Element) bool {
+	if e.Attr("from") != s.c.opts.Domain || e.Attr("to") != s.c.opts.Domain {
+		return false
+	}
+	done, ok := s.inflight.returned(e.Attr("id"))
+	if !ok {
+		return false
+	}
+	s.c.metrics.barrier.Observe(time.Since(done[len(done)-1].written).Seconds())
+	for _, b := range done {
+		for _, d := range b.deliveries {
+			if d == nil {
+				continue
+			}
+			status := message.Routed
+			if d.tells {
+				status = message.Delivered
+			}
+			s.c.resolve(d, outcome{status: status})
+		}
+	}
+	notify(s.returned)
+	return true
+}
+
+// bounced settles the message that an error is about. In direct mode the
+// server addresses it to the user in whose name we sent, and no stranger's
+// message to a user gets here. A wrapper's error comes to us from the host.
+func (s *session) bounced(e *stream.Element) {
+	from, to := message.JID(e.Attr("from")), message.JID(e.Attr("to"))
+	if string(to) == s.c.opts.Domain {
+		if !slices.Contains(s.c.opts.Hosts, string(from)) {
+			return
+		}
+		to = ""
+	}
+	if d := s.inflight.bounced(e.Attr("id"), to, from); d != nil {
+		s.c.resolve(d, outcome{err: bounceOf(e, d.message.To)})
+	}
+}
+
+// echoed notes that a message of ours to ourselves came back.
+func (s *session) echoed(e *stream.Element) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ours := s.echoes[e.Attr("id")]; !ours {
+		return false
+	}
+	s.echoes[e.Attr("id")] = true
+	return true
+}

@@ -1,0 +1,179 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"posthorn/internal/fault"
+)
+
+// Run connects and keeps connecting until ctx ends. When it returns there is
+// no connection, and everybody in Deliver has an answer.
+func (c *Component) Run(ctx context.Context) {
+	var wait backoff
+	for {
+		err := c.runSession(ctx)
+		if ctx.Err() != nil {
+			c.setState(Down)
+			c.refuseWaiting(fault.New(fault.Unavailable, "posthorn is stopping: try again"))
+			return
+		}
+		if errors.Is(err, errNotDirect) {
+			continue // what was found out is remembered: the next session speaks otherwise
+		}
+		state, delay := wait.after(err)
+		c.setState(state)
+		c.logEnd(err, delay)
+		if state != Resuming {
+			c.refuseWaiting(unavailable(err))
+		}
+		sleep(ctx, delay)
+	}
+}
+
+// runSession lives through one connection and settles what was in flight on
+// it. The error says why it ended; it is never nil.
+func (c *Component) runSession(ctx context.Context) error {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.run(ctx)
+	if s.wasUp { // before, only questions of our own were written
+		c.settle(s.inflight.drain(), err)
+	}
+	return err
+}
+
+// settle decides about messages that were written and not confirmed when a
+// stream ended with err.
+func (c *Component) settle(unconfirmed []*delivery, err error) {
+	if !blamesContent(err) {
+		for _, d := range unconfirmed {
+			c.resolve(d, outcome{err: fault.Wrap(err, fault.Unconfirmed,
+				"the connection to the XMPP server was lost before it confirmed the message, which may or may not have been delivered")})
+		}
+		return
+	}
+	if len(unconfirmed) == 1 && unconfirmed[0].suspect {
+		d := unconfirmed[0]
+		c.opts.Log.Error("a message ended the stream twice and is dropped",
+			"jid", d.message.From, "to", d.message.To, "id", d.message.ID, "err", err)
+		c.resolve(d, outcome{err: fault.Wrap(err, fault.Rejected, "the XMPP server ends the stream because of this message: change its content")})
+		return
+	}
+	for _, d := range unconfirmed {
+		d.suspect = true
+	}
+	c.suspects = append(unconfirmed, c.suspects...)
+}
+
+// refuseWaiting answers everybody who waits for a stream.
+func (c *Component) refuseWaiting(err *fault.Error) {
+	for _, d := range c.suspects {
+		c.resolve(d, outcome{err: err})
+	}
+	c.suspects = nil
+	for {
+		select {
+		case d := <-c.queue:
+			if d.claim() {
+				c.resolve(d, outcome{err: err})
+			}
+		default:
+			return
+		}
+	}
+}
+
+// logEnd says once a minute why there is no stream, and what to do about it
+// where a person has to.
+func (c *Component) logEnd(err error, delay time.Duration) {
+	c.metrics.reconnects.Inc()
+	if err.Error() == c.lastEnd.text && time.Since(c.lastEnd.logged) < time.Minute {
+		return
+	}
+	c.lastEnd.text, c.lastEnd.logged = err.Error(), time.Now()
+	if hint := c.opts.Hint(err); hint != "" {
+		c.opts.Log.Error("the XMPP server refuses the component", "err", err, "reason", hint, "addr", c.opts.Address)
+		return
+	}
+	c.opts.Log.Warn("no stream to the XMPP server, will try again", "err", err, "addr", c.opts.Address, "took", delay)
+}
+
+// Waits between connections. A server on the same machine comes back within
+// seconds, and a connection attempt costs it next to nothing.
+const (
+	shortestWait = 100 * time.Millisecond
+	longestWait  = 5 * time.Second
+	refusedWait  = 20 * time.Second // a person has to change something first
+	replacedWait = time.Minute      // two would throw each other out for ever
+)
+
+// A backoff spaces the attempts to connect, with full jitter, so that many
+// components do not come back in step.
+type backoff struct{ failures int }
+
+// after gives the state of the stream that ended with err, and how long to
+// wait before the next.
+func (b *backoff) after(err error) (State, time.Duration) {
+	var refusal *RefusedError
+	var lost *lostError
+	switch {
+	case errors.As(err, &refusal):
+		return Refused, refusedWait/2 + jitter(refusedWait/2)
+	case errors.As(err, &lost) && lost.replaced():
+		return Refused, replacedWait + jitter(replacedWait/10)
+	}
+	if lost == nil {
+		b.failures++
+		return Down, b.jitter()
+	}
+	if b.failures++; lost.lived > longestWait {
+		b.failures = 0
+	}
+	return Resuming, b.jitter()
+}
+
+func (b *backoff) jitter() time.Duration {
+	return jitter(min(shortestWait<<min(b.failures, 10), longestWait))
+}
+
+func jitter(longest time.Duration) time.Duration {
+	return rand.N(longest) + 1
+}
+
+// sleep waits for d or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Hint gives the change in the server's configuration that would help against
+// err, or nothing.
+func (o Options) Hint(err error) string {
+	var refusal *RefusedError
+	var lost *lostError
+	switch {
+	case errors.As(err, &lost) && lost.replaced():
+		return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain", o.Domain)
+	case !errors.As(err, &refusal):
+		return ""
+	}
+	switch refusal.Err.Condition {
+	case "host-unknown":
+		return fmt.Sprintf("the server has no component %q: add Component %q to prosody.cfg.lua and restart Prosody", o.Domain, o.Domain)
+	case "conflict":
+		return fmt.Sprintf("another connection holds %s: stop it, or set component_conflict_resolve = \"kick_old\" in Component %q of prosody.cfg.lua", o.Domain, o.Domain)
+	case "not-authorized":
+		return fmt.Sprintf("the secret is wrong, or ejabberd knows no component %q: make component.secret the same as component_secret in Component %q of prosody.cfg.lua", o.Domain, o.Domain)
+	}
+	return ""
+}

@@ -1,0 +1,301 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/stream"
+)
+
+const (
+	// window is how many batches may be in flight: one that the server works
+	// on, one that waits there, one on its way back. More would only make the
+	// batches smaller.
+	window = 3
+	// batchMessages and batchBytes bound one write, and with it how long the
+	// server is busy before it looks at anybody else.
+	batchMessages = 256
+	batchBytes    = 256 << 10
+
+	writeTimeout = 10 * time.Second
+	lastWords    = time.Second // what a stream error may take to arrive after a write failed
+
+	// A dead peer is found within 30 s: a barrier goes out after keepAlive
+	// without one, and not having it back for stalled ends the session. The
+	// monitor looks once a second.
+	keepAlive = 7 * time.Second
+	stalled   = 20 * time.Second
+
+	// askAgain is when a session that may speak for nobody is given up, so
+	// that the next one asks whether the server's configuration has changed.
+	askAgain = time.Minute
+)
+
+var (
+	errStalled  = errors.New("the server does not answer")
+	errAskAgain = errors.New("the server lets the component speak for nobody")
+	errClosed   = errors.New("closed by the server")
+)
+
+// A session is the life of one connection after the handshake. Two goroutines:
+// Run's, which finds the voices and then is the writer, and the reader.
+type session struct {
+	c          *Component
+	conn       net.Conn
+	began      time.Time
+	inflight   inflight
+	answers    chan []byte   // reader sends, writer receives; 64: a flood of questions is dropped, not kept
+	returned   chan struct{} // reader: a barrier came back; capacity 1, a mark
+	advertised chan struct{} // reader: a privilege was granted; capacity 1, a mark
+
+	// Owned by the reader.
+	reader *stream.Reader
+
+	// Owned by the writer.
+	buf       []byte
+	lastWrite time.Time
+	wasUp     bool
+
+	mu      sync.Mutex
+	echoes  map[string]bool // ids of our messages to ourselves: are they back?
+	readErr error           // why the reader ended
+}
+
+func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
+	return &session{
+		c: c, conn: conn, reader: reader, began: time.Now(),
+		answers:    make(chan []byte, 64),
+		returned:   make(chan struct{}, 1),
+		advertised: make(chan struct{}, 1),
+		echoes:     make(map[string]bool),
+	}
+}
+
+// run ends with the connection or with ctx. The error is never nil.
+func (s *session) run(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	s.c.forgetVoices()
+	readerDone := make(chan struct{})
+	go func() {
+		defer close(readerDone)
+		defer cancel()
+		s.setReadError(s.read())
+	}()
+	err := s.lead(ctx)
+	if parent.Err() != nil {
+		s.sayGoodbye()
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
+	<-readerDone
+	_ = s.conn.Close()
+	return s.verdict(err)
+}
+
+// lead is the writer's side of a session.
+func (s *session) lead(ctx context.Context) error {
+	if err := s.findVoices(ctx); err != nil {
+		return err
+	}
+	s.wasUp = true
+	s.c.setState(Up)
+	return s.write(ctx)
+}
+
+// verdict says why the session ended. What the server said about it counts
+// most, and a read that failed only because the writer had given up least.
+func (s *session) verdict(writeErr error) error {
+	if errors.Is(writeErr, errNotDirect) {
+		return writeErr
+	}
+	err := s.readError()
+	var spoken *StreamError
+	if !errors.As(err, &spoken) && !errors.Is(writeErr, context.Canceled) {
+		err = writeErr
+	}
+	if !s.wasUp {
+		return err
+	}
+	return &lostError{err, time.Since(s.began)}
+}
+
+// sayGoodbye closes our side of the stream (RFC 6120 §4.4).
+func (s *session) sayGoodbye() {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(lastWords))
+	_, _ = io.WriteString(s.conn, "</stream:stream>")
+}
+
+// write takes what waits and puts it on the stream, until ctx ends.
+func (s *session) write(ctx context.Context) error {
+	if err := s.sendSuspects(ctx); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		queue := s.c.queue
+		if n, _ := s.inflight.oldest(); n >= window {
+			queue = nil
+		}
+		var err error
+		select {
+		case d := <-queue:
+			err = s.send(s.collect(d))
+		case answer := <-s.answers:
+			s.buf = append(s.buf, answer...)
+			err = s.flush()
+		case now := <-tick.C:
+			err = s.monitor(now)
+		case <-s.returned:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// collect takes all that waits behind first. Two turns are given away before:
+// the requests that the last barrier woke get to the queue meanwhile, which
+// makes batches larger and costs a lone message next to nothing.
+func (s *session) collect(first *delivery) []*delivery {
+	runtime.Gosched()
+	runtime.Gosched()
+	collected := []*delivery{first}
+	bytes := len(first.message.Body)
+	for len(collected) < batchMessages && bytes < batchBytes {
+		select {
+		case d := <-s.c.queue:
+			collected = append(collected, d)
+			bytes += len(d.message.Body)
+		default:
+			return collected
+		}
+	}
+	return collected
+}
+
+// send writes the deliveries that are still waited for, then a barrier.
+// Without any it writes the barrier alone.
+func (s *session) send(deliveries []*delivery) error {
+	b := batch{barrier: randomID(), written: time.Now(), deliveries: deliveries[:0]}
+	for _, d := range deliveries {
+		if !d.suspect && !d.claim() {
+			continue
+		}
+		if err := s.encode(d); err != nil {
+			s.c.resolve(d, outcome{err: err})
+			continue
+		}
+		b.deliveries = append(b.deliveries, d)
+	}
+	if len(b.deliveries) == 0 && len(deliveries) > 0 {
+		return nil
+	}
+	s.c.metrics.batch.Observe(float64(len(b.deliveries)))
+	s.buf = appendBarrier(s.buf, s.c.opts.Domain, b.barrier)
+	s.inflight.add(b)
+	return s.flush()
+}
+
+// encode appends d to what is written next.
+func (s *session) encode(d *delivery) *fault.Error {
+	m := d.message
+	v := s.c.voice(m.From.Domain())
+	if !v.speaks() {
+		return mute(m.From)
+	}
+	d.wireID, d.wrapped = m.ID, !v.direct
+	if d.wrapped {
+		d.wireID = randomID() // the sender's own need not be unique in our wrappers
+	}
+	// A blocked sender's message to a full JID vanishes without a word, and a
+	// headline may be dropped (RFC 6121 §8.5), so those are never "delivered".
+	d.tells = v.direct && (m.Type == message.Chat || m.Type == message.Normal) && m.To.IsBare() && s.c.voice(m.To.Domain()).tells
+	before := len(s.buf)
+	s.buf = d.append(s.buf, s.c.opts.Domain, v)
+	if size := len(s.buf) - before; size > s.c.opts.MaxStanza {
+		s.buf = s.buf[:before]
+		return fault.New(fault.TooLarge, "the message takes %d bytes on the stream, and the limit (component.max_stanza) is %d: send less", size, s.c.opts.MaxStanza)
+	}
+	return nil
+}
+
+// flush writes the buffer.
+func (s *session) flush() error {
+	s.lastWrite = time.Now()
+	_ = s.conn.SetWriteDeadline(s.lastWrite.Add(writeTimeout))
+	_, err := s.conn.Write(s.buf)
+	if s.buf = s.buf[:0]; cap(s.buf) > 4*batchBytes {
+		s.buf = nil
+	}
+	return err
+}
+
+// sendSuspects sends one message a barrier, so that the next one to end the
+// stream is known.
+func (s *session) sendSuspects(ctx context.Context) error {
+	for len(s.c.suspects) > 0 {
+		d := s.c.suspects[0]
+		s.c.suspects = s.c.suspects[1:]
+		if err := s.send([]*delivery{d}); err != nil {
+			return err
+		}
+		timeout := time.NewTimer(stalled)
+		for n, _ := s.inflight.oldest(); n > 0; n, _ = s.inflight.oldest() {
+			select {
+			case <-s.returned:
+			case <-timeout.C:
+				return errStalled
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		timeout.Stop()
+	}
+	return nil
+}
+
+// monitor looks once a second whether the peer is alive. An overdue barrier is
+// followed by another, since a server may lose one and answer the next.
+func (s *session) monitor(now time.Time) error {
+	n, oldest := s.inflight.oldest()
+	switch {
+	case n > 0 && now.Sub(oldest) > stalled:
+		return errStalled
+	case n == 0 && now.Sub(s.began) > askAgain && !s.c.Ready():
+		clear(s.c.notDirect)
+		return errAskAgain
+	case n > 0 && now.Sub(oldest) > s.c.opts.ConfirmTimeout, n == 0 && now.Sub(s.lastWrite) > keepAlive:
+		return s.send(nil)
+	}
+	return nil
+}
+
+func (s *session) setReadError(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readErr = err
+}
+
+func (s *session) readError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readErr
+}
+
+// notify leaves a mark in a channel of capacity 1.
+func notify(mark chan<- struct{}) {
+	select {
+	case mark <- struct{}{}:
+	default:
+	}
+}
