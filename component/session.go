@@ -42,6 +42,7 @@ var (
 	errStalled  = errors.New("the server does not answer")
 	errAskAgain = errors.New("the server lets the component speak for nobody")
 	errClosed   = errors.New("closed by the server")
+	errChecked  = errors.New("checked")
 )
 
 // A session is the life of one connection after the handshake. Two goroutines:
@@ -59,6 +60,7 @@ type session struct {
 	reader *stream.Reader
 
 	// Owned by the writer.
+	checkOnly bool // find the voices and leave
 	buf       []byte
 	lastWrite time.Time
 	wasUp     bool
@@ -90,9 +92,7 @@ func (s *session) run(parent context.Context) error {
 		s.setReadError(s.read())
 	}()
 	err := s.lead(ctx)
-	if parent.Err() != nil {
-		s.sayGoodbye()
-	}
+	s.sayGoodbye()
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	<-readerDone
 	_ = s.conn.Close()
@@ -104,6 +104,9 @@ func (s *session) lead(ctx context.Context) error {
 	if err := s.findVoices(ctx); err != nil {
 		return err
 	}
+	if s.checkOnly {
+		return errChecked
+	}
 	s.wasUp = true
 	s.c.setState(Up)
 	return s.write(ctx)
@@ -112,7 +115,7 @@ func (s *session) lead(ctx context.Context) error {
 // verdict says why the session ended. What the server said about it counts
 // most, and a read that failed only because the writer had given up least.
 func (s *session) verdict(writeErr error) error {
-	if errors.Is(writeErr, errNotDirect) {
+	if writeErr == errNotDirect || writeErr == errChecked {
 		return writeErr
 	}
 	err := s.readError()

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/auth"
+	"posthorn/component"
+	"posthorn/httpapi"
+)
+
+// What the configuration means for each package. Nothing here does I/O but
+// the reading of CA files.
+
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // validated
+	options := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func (c *config) component(log *slog.Logger, metrics prometheus.Registerer) component.Options {
+	return component.Options{
+		Domain:         c.Component.Domain,
+		Secret:         c.Component.Secret,
+		Address:        c.Component.Address,
+		Mode:           component.Mode(c.Component.Mode),
+		Hosts:          c.domains(),
+		MaxStanza:      int(c.Component.MaxStanza),
+		ConfirmTimeout: c.Delivery.ConfirmTimeout,
+		Version:        version,
+		Log:            log,
+		Metrics:        metrics,
+	}
+}
+
+func (c *config) httpapi(stream *component.Component, log *slog.Logger, metrics prometheus.Registerer) httpapi.Options {
+	return httpapi.Options{
+		Path:            c.HTTP.Path,
+		MaxBody:         int64(c.HTTP.MaxBody),
+		Hosts:           c.domains(),
+		ComponentDomain: c.Component.Domain,
+		CORSOrigins:     c.HTTP.CORSOrigins,
+		RecipientsLocal: c.Policy.Recipients == "local",
+		Senders:         c.Policy.Senders,
+		Version:         version,
+		Stream:          func() string { return stream.State().String() },
+		Ready:           stream.Ready,
+		Log:             log,
+		Metrics:         metrics,
+	}
+}
+
+func (c *config) auth(log *slog.Logger, metrics prometheus.Registerer) (auth.Options, error) {
+	options := auth.Options{
+		DefaultDomain: c.Auth.DefaultDomain,
+		CacheTTL:      c.Auth.Cache.TTL,
+		CacheSize:     c.Auth.Cache.Size,
+		Log:           log,
+		Metrics:       metrics,
+	}
+	for _, h := range c.Auth.Hosts {
+		host, err := h.auth()
+		if err != nil {
+			return options, err
+		}
+		options.Hosts = append(options.Hosts, host)
+	}
+	return options, nil
+}
+
+var tlsModes = map[string]auth.TLSMode{"starttls": auth.StartTLS, "direct": auth.DirectTLS, "none": auth.NoTLS}
+
+func (h hostConfig) auth() (auth.Host, error) {
+	host := auth.Host{Domain: h.Domain, Address: h.Address, TLS: tlsModes[h.TLS], ServerName: h.ServerName}
+	if h.CAFile == "" {
+		return host, nil
+	}
+	pem, err := os.ReadFile(h.CAFile)
+	if err != nil {
+		return host, fmt.Errorf("ca_file: %w", err)
+	}
+	host.RootCAs = x509.NewCertPool()
+	if !host.RootCAs.AppendCertsFromPEM(pem) {
+		return host, errors.New("ca_file: has no certificate in PEM form")
+	}
+	return host, nil
+}
+
+// check reports what package auth would refuse.
+func (h hostConfig) check() error {
+	host, err := h.auth()
+	if err != nil {
+		return err
+	}
+	_, err = auth.New(auth.Options{Hosts: []auth.Host{host}})
+	return err
+}

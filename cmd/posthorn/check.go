@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"posthorn/auth"
+	"posthorn/component"
+)
+
+// check tries the whole way of a message, short of sending one, and prints a
+// line for each step, with what to change in the server's configuration.
+func check(ctx context.Context, p *program) int {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	r := &report{out: p.stdout}
+	from := p.configFile
+	if from == "" {
+		from = "the environment"
+	}
+	r.ok("configuration", "read from %s", from)
+	for _, key := range p.config.idle {
+		r.ok("configuration", "%s has no effect in this version", key)
+	}
+	checkStream(ctx, r, &p.config)
+	checkHosts(ctx, r, &p.config)
+	if r.failed {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// A report prints the lines of a check.
+type report struct {
+	out    io.Writer
+	failed bool
+}
+
+func (r *report) ok(step, format string, args ...any) {
+	fmt.Fprintf(r.out, "ok    %s: %s\n", step, fmt.Sprintf(format, args...))
+}
+
+func (r *report) fail(step string, err error, hint string) {
+	r.failed = true
+	fmt.Fprintf(r.out, "FAIL  %s: %v\n", step, err)
+	if hint != "" {
+		fmt.Fprintf(r.out, "      hint: %s\n", hint)
+	}
+}
+
+// checkStream connects as the component, unless a posthorn that works holds
+// the domain: connecting beside it would end its stream.
+func checkStream(ctx context.Context, r *report, c *config) {
+	step := "component " + c.Component.Domain
+	if address := runningAt(ctx, c.HTTP.Listen); address != "" {
+		r.ok(step, "in use by the posthorn that listens on %s and is ready", address)
+		return
+	}
+	options := c.component(slog.New(slog.DiscardHandler), nil)
+	hosts, err := component.New(options).Check(ctx)
+	if err != nil {
+		hint := options.Hint(err)
+		if hint == "" {
+			hint = fmt.Sprintf("is the server running, and does it listen for components on %s? (component_ports in prosody.cfg.lua; component.address in the configuration of posthorn)", c.Component.Address)
+		}
+		r.fail(step, err, hint)
+		return
+	}
+	r.ok(step, "handshake accepted at %s", c.Component.Address)
+	for _, h := range hosts {
+		switch {
+		case h.Hint != "":
+			r.fail("speak for users of "+h.Host, errors.New("the server refuses"), h.Hint)
+		case h.Tells:
+			r.ok("speak for users of "+h.Host, "mode %s; the server tells when it cannot deliver", h.Mode)
+		default:
+			r.ok("speak for users of "+h.Host, "mode %s; the server does not tell when it cannot deliver, so messages are at best \"routed\"", h.Mode)
+		}
+	}
+}
+
+// checkHosts goes up to the login on every host.
+func checkHosts(ctx context.Context, r *report, c *config) {
+	options, err := c.auth(slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		r.fail("auth", err, "")
+		return
+	}
+	verifier, err := auth.New(options)
+	if err != nil {
+		r.fail("auth", err, "")
+		return
+	}
+	defer verifier.Close()
+	for _, host := range c.Auth.Hosts {
+		step := "passwords of " + host.Domain
+		found, err := verifier.Check(ctx, host.Domain)
+		var probe *auth.ProbeError
+		if errors.As(err, &probe) {
+			r.fail(step, err, probe.Hint())
+			continue
+		}
+		if err != nil {
+			r.fail(step, err, "")
+			continue
+		}
+		tls := found.TLS
+		if tls == "" {
+			tls = "no TLS"
+		}
+		r.ok(step, "%s, %s, %s (offered: %s)", found.Address, tls, found.Mechanism, strings.Join(found.Mechanisms, ", "))
+	}
+}
+
+// runningAt gives the address at which a posthorn is ready to send, if there
+// is one.
+func runningAt(ctx context.Context, addresses []string) string {
+	for _, address := range addresses {
+		if isReady(ctx, address) {
+			return address
+		}
+	}
+	return ""
+}
+
+func isReady(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	network, target := "tcp", address
+	if path, unix := strings.CutPrefix(address, "unix:"); unix {
+		network, target = "unix", path
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, target)
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
+	if err != nil {
+		return false
+	}
+	response, err := (&http.Client{Transport: transport}).Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	var health struct{ Stream string }
+	err = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&health)
+	return err == nil && response.StatusCode == http.StatusOK && health.Stream == "up"
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+
+	"posthorn/internal/secret"
+)
+
+// config is the whole configuration. A key is the path of the fields' tags.
+type config struct {
+	Component struct {
+		Domain     string       `mapstructure:"domain"`
+		Secret     secret.Value `mapstructure:"secret"`
+		SecretFile string       `mapstructure:"secret_file"`
+		Address    string       `mapstructure:"address"`
+		Mode       string       `mapstructure:"mode"`
+		MaxStanza  bytesize     `mapstructure:"max_stanza"`
+	} `mapstructure:"component"`
+	HTTP struct {
+		Listen      []string `mapstructure:"listen"`
+		Path        string   `mapstructure:"path"`
+		MaxBody     bytesize `mapstructure:"max_body"`
+		CORSOrigins []string `mapstructure:"cors_origins"`
+		TLS         struct {
+			CertFile string `mapstructure:"cert_file"`
+			KeyFile  string `mapstructure:"key_file"`
+		} `mapstructure:"tls"`
+	} `mapstructure:"http"`
+	Auth struct {
+		Hosts         []hostConfig `mapstructure:"hosts"`
+		DefaultDomain string       `mapstructure:"default_domain"`
+		Cache         struct {
+			TTL  time.Duration `mapstructure:"ttl"`
+			Size int           `mapstructure:"size"`
+		} `mapstructure:"cache"`
+	} `mapstructure:"auth"`
+	Policy struct {
+		Senders    []string `mapstructure:"senders"`
+		Recipients string   `mapstructure:"recipients"`
+	} `mapstructure:"policy"`
+	Delivery struct {
+		ConfirmTimeout time.Duration `mapstructure:"confirm_timeout"`
+	} `mapstructure:"delivery"`
+	Metrics struct {
+		Listen string `mapstructure:"listen"`
+	} `mapstructure:"metrics"`
+	Log struct {
+		Level  string `mapstructure:"level"`
+		Format string `mapstructure:"format"`
+	} `mapstructure:"log"`
+
+	idle []string // keys that are set and do nothing in this version
+}
+
+// hostConfig is one entry of auth.hosts.
+type hostConfig struct {
+	Domain     string `mapstructure:"domain"`
+	Address    string `mapstructure:"address"`
+	TLS        string `mapstructure:"tls"`
+	CAFile     string `mapstructure:"ca_file"`
+	ServerName string `mapstructure:"server_name"`
+}
+
+// bytesize is a number of bytes, written as 65536, 64KiB, 1MiB or 1GiB.
+type bytesize int64
+
+// defaults are the values of every key that may be left out.
+var defaults = map[string]any{
+	"component.domain": "", "component.secret": "", "component.secret_file": "",
+	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144,
+	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536,
+	"http.cors_origins": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
+	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.size": 10000,
+	"policy.senders": []string{}, "policy.recipients": "any",
+	"delivery.confirm_timeout": "5s",
+	"metrics.listen":           "127.0.0.1:9288", "log.level": "info", "log.format": "text",
+}
+
+// later are keys whose function this version does not have yet. They are
+// allowed, so that one file serves both, and said to do nothing.
+var later = []string{
+	"component.room_idle", "http.trusted_proxies", "auth.cache.stale_ttl",
+	"auth.throttle.failures", "auth.throttle.window",
+	"delivery.keep", "delivery.max_kept", "delivery.remember",
+	"hooks.dir", "store", "limits.messages_per_second", "limits.burst",
+}
+
+// loadConfig reads the file (or, where file is empty, the one that is found)
+// and the environment. The error has a line for each mistake.
+func loadConfig(file string, getenv func(string) string) (c config, used string, err error) {
+	v := viper.NewWithOptions()
+	for key, value := range defaults {
+		v.SetDefault(key, value)
+	}
+	v.SetEnvPrefix("POSTHORN")
+	v.SetEnvKeyReplacer(strings.NewReplacer(".", "_"))
+	v.AutomaticEnv()
+	if err := readFile(v, file); err != nil {
+		return c, "", err
+	}
+	var found mistakes
+	decode(v, &c, &found)
+	c.readSecrets(getenv, &found)
+	c.validate(&found)
+	return c, v.ConfigFileUsed(), found.err()
+}
+
+// mistakes are what is wrong with a configuration, one line a key: a value
+// that could not be read is not blamed again for being missing.
+type mistakes map[string]string
+
+func (m mistakes) err() error {
+	var lines []error
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		lines = append(lines, errors.New(key+": "+m[key]))
+	}
+	return errors.Join(lines...)
+}
+
+func (m *mistakes) add(key, format string, args ...any) {
+	if *m == nil {
+		*m = make(mistakes)
+	}
+	if _, known := (*m)[key]; !known {
+		(*m)[key] = strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	}
+}
+
+func readFile(v *viper.Viper, file string) error {
+	if file == "" {
+		v.SetConfigName("posthorn")
+		v.AddConfigPath(".")
+		v.AddConfigPath("/etc/posthorn")
+	} else {
+		v.SetConfigFile(file)
+		if !slices.Contains(viper.SupportedExts, strings.TrimPrefix(filepath.Ext(file), ".")) {
+			v.SetConfigType("yaml")
+		}
+	}
+	err := v.ReadInConfig()
+	if errors.As(err, new(viper.ConfigFileNotFoundError)) {
+		return nil // the environment may say it all
+	}
+	var notThere *fs.PathError
+	if errors.As(err, &notThere) {
+		return fmt.Errorf("--config: %w", err)
+	}
+	return err
+}
+
+// decode turns what viper collected into a config.
+func decode(v *viper.Viper, c *config, found *mistakes) {
+	var seen mapstructure.Metadata
+	err := v.Unmarshal(c, func(d *mapstructure.DecoderConfig) {
+		d.Metadata = &seen
+		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(
+			readHost, readSecret, readBytes,
+			mapstructure.StringToTimeDurationHookFunc(),
+			mapstructure.StringToWeakSliceHookFunc(","),
+		)
+	})
+	addAll(err, found)
+	for _, unused := range seen.Unused {
+		keys := slices.DeleteFunc(v.AllKeys(), func(key string) bool { return !strings.HasPrefix(key, unused+".") })
+		if len(keys) == 0 {
+			keys = []string{unused}
+		}
+		for _, key := range keys {
+			if slices.Contains(later, key) {
+				c.idle = append(c.idle, key)
+			} else {
+				found.add(key, "there is no such key")
+			}
+		}
+	}
+}
+
+// addAll takes apart the mistakes that mapstructure joins, each of which
+// begins with its key in quotes.
+func addAll(err error, found *mistakes) {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, e := range joined.Unwrap() {
+			addAll(e, found)
+		}
+	} else if err != nil {
+		key, text, _ := strings.Cut(strings.TrimPrefix(err.Error(), "'"), "'")
+		found.add(key, "%s", text)
+	}
+}
+
+// readHost lets auth.hosts hold plain domains, as the environment must.
+func readHost(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[hostConfig]() || from.Kind() != reflect.String {
+		return value, nil
+	}
+	return map[string]any{"domain": value}, nil
+}
+
+func readSecret(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[secret.Value]() {
+		return value, nil
+	}
+	switch value := value.(type) {
+	case string:
+		return secret.New(value), nil
+	case int: // YAML takes an unquoted 12345 for a number
+		return secret.New(strconv.Itoa(value)), nil
+	}
+	return nil, errors.New("has to be a string: put it in quotes")
+}
+
+func readBytes(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[bytesize]() || from.Kind() != reflect.String {
+		return value, nil
+	}
+	number, factor := value.(string), int64(1)
+	for unit, f := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if rest, found := strings.CutSuffix(number, unit); found {
+			number, factor = strings.TrimSpace(rest), f
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil {
+		return nil, errors.New("has to be a number of bytes, such as 65536 or 64KiB")
+	}
+	return bytesize(n * factor), nil
+}
+
+// readSecrets takes the secrets that stand in files of their own.
+func (c *config) readSecrets(getenv func(string) string, found *mistakes) {
+	file := c.Component.SecretFile
+	if dir := getenv("CREDENTIALS_DIRECTORY"); file == "" && c.Component.Secret.Empty() && dir != "" {
+		file = filepath.Join(dir, "component_secret") // systemd.exec(5), LoadCredential=
+	}
+	if file == "" {
+		return
+	}
+	if !c.Component.Secret.Empty() {
+		found.add("component.secret_file", "stands beside component.secret: keep one of them")
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		found.add("component.secret", "%v", err)
+		return
+	}
+	c.Component.Secret = secret.New(strings.TrimRight(string(text), "\r\n"))
+}

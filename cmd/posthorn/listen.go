@@ -1,0 +1,92 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/net/netutil"
+)
+
+// apiListeners gives what systemd has passed, else what http.listen names.
+func apiListeners(c *config) ([]net.Listener, error) {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	if len(listeners) == 0 {
+		if listeners, err = listenAll(c.HTTP.Listen); err != nil {
+			return nil, fmt.Errorf("http.listen: %w", err)
+		}
+	}
+	secure := func(l net.Listener) net.Listener { return l }
+	if c.HTTP.TLS.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.HTTP.TLS.CertFile, c.HTTP.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("http.tls: %w", err)
+		}
+		settings := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
+		secure = func(l net.Listener) net.Listener { return tls.NewListener(l, settings) }
+	}
+	most := maxConnections()
+	for i, l := range listeners {
+		listeners[i] = secure(netutil.LimitListener(l, most))
+	}
+	return listeners, nil
+}
+
+// maxConnections leaves a quarter of the descriptors to the stream, the probes
+// and the metrics, so that idle connections cannot take them all.
+func maxConnections() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 768
+	}
+	return int(min(limit.Cur, 1<<20) / 4 * 3)
+}
+
+func listenAll(addresses []string) (all []net.Listener, err error) {
+	for _, address := range addresses {
+		l, err := listen(address)
+		if err != nil {
+			for _, open := range all {
+				_ = open.Close()
+			}
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func listen(address string) (net.Listener, error) {
+	path, unix := strings.CutPrefix(address, "unix:")
+	if !unix {
+		return net.Listen("tcp", address)
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) && abandoned(path) {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, os.Chmod(path, 0o660) // for the reverse proxy's group
+}
+
+// abandoned reports whether a socket's file was left by a process that died.
+func abandoned(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}

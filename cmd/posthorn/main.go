@@ -1,0 +1,118 @@
+// Command posthorn lets anything that can do an HTTP POST send an XMPP message
+// as a real user of an XMPP server. This package is the only one that knows
+// flags, files, the environment and signals: it reads the configuration,
+// builds the others and hands each what it needs.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the Makefile.
+var version = "unknown"
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+const usage = `posthorn sends XMPP messages for whoever can do an HTTP POST.
+
+usage: posthorn [command] [--config FILE]
+
+  serve                 take requests until stopped (also without a command)
+  check                 try the whole way and say what to change
+  server-config SERVER  print the lines to add to the configuration of
+                        prosody or ejabberd
+  version               print the version
+
+  --config FILE         default: posthorn.yaml here or in /etc/posthorn/
+  --help                this text
+`
+
+// A command does one thing with the loaded configuration and gives the exit
+// status.
+type command func(ctx context.Context, p *program) int
+
+var commands = map[string]command{
+	"serve":         serve,
+	"check":         check,
+	"server-config": serverConfig,
+}
+
+// A program is one run of posthorn.
+type program struct {
+	config         config
+	configFile     string // empty: environment alone
+	args           []string
+	stdout, stderr io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("posthorn", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	file := flags.String("config", "", "")
+	positional, err := parseMixed(flags, args)
+	name := "serve"
+	if len(positional) > 0 {
+		name, positional = positional[0], positional[1:]
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp), name == "help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	case err != nil:
+		return usageError(stderr, err.Error())
+	case name == "version":
+		fmt.Fprintln(stdout, "posthorn", version)
+		return exitOK
+	}
+	do, known := commands[name]
+	if !known {
+		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
+	}
+	if len(positional) > 0 && name != "server-config" {
+		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
+	}
+	p := &program{args: positional, stdout: stdout, stderr: stderr}
+	if p.config, p.configFile, err = loadConfig(*file, os.Getenv); err != nil {
+		fmt.Fprintln(stderr, "posthorn: configuration:")
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	return do(ctx, p)
+}
+
+// parseMixed takes flags before, between and after the arguments.
+func parseMixed(flags *flag.FlagSet, args []string) (positional []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if args = flags.Args(); len(args) == 0 {
+			return positional, nil
+		}
+		positional, args = append(positional, args[0]), args[1:]
+	}
+}
+
+func usageError(stderr io.Writer, text string) int {
+	fmt.Fprintln(stderr, "posthorn: "+text)
+	fmt.Fprintln(stderr, "hint: posthorn --help")
+	return exitUsage
+}

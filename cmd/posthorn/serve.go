@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"posthorn/auth"
+	"posthorn/component"
+	"posthorn/httpapi"
+)
+
+const (
+	// maxHeader bounds a request's line and header, with room for the longest
+	// path that deserves an answer of its own.
+	maxHeader = 64 << 10 // bytes
+	// Who sends a header or a body more slowly than this holds a connection
+	// for nothing.
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// writeTimeout leaves time for a probe and a confirmation.
+	writeTimeout = time.Minute
+	// stopTimeout is what requests in flight may take when posthorn stops.
+	stopTimeout = 20 * time.Second
+)
+
+// serve takes requests until ctx ends.
+func serve(ctx context.Context, p *program) int {
+	log := p.config.logger(p.stderr)
+	if err := runService(ctx, &p.config, log); err != nil {
+		fmt.Fprintln(p.stderr, "posthorn: serve:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func runService(ctx context.Context, c *config, log *slog.Logger) error {
+	for _, key := range c.idle {
+		log.Warn("a key of the configuration has no effect in this version", "reason", key)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	authOptions, err := c.auth(log, registry)
+	if err != nil {
+		return err
+	}
+	verifier, err := auth.New(authOptions)
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
+	stream := component.New(c.component(log, registry))
+	servers, err := openServers(c, log, httpapi.New(c.httpapi(stream, log, registry), verifier, stream), registry)
+	if err != nil {
+		return err
+	}
+	return live(ctx, servers, stream, log)
+}
+
+// openServers opens the listeners of the API and of the metrics.
+func openServers(c *config, log *slog.Logger, api http.Handler, registry *prometheus.Registry) (servers []*server, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(servers)
+		}
+	}()
+	listeners, err := apiListeners(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range listeners {
+		servers = append(servers, newServer(l, api, log))
+	}
+	if c.Metrics.Listen == "" {
+		return servers, nil
+	}
+	l, err := listen(c.Metrics.Listen)
+	if err != nil {
+		return servers, fmt.Errorf("metrics.listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return append(servers, newServer(l, mux, log)), nil
+}
+
+// live runs everything until ctx ends or a listener fails, and then stops in
+// order: first HTTP, so that what is in flight is answered, then the stream.
+func live(ctx context.Context, servers []*server, stream *component.Component, log *slog.Logger) error {
+	streamCtx, stopStream := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStream()
+	streamDone := make(chan struct{})
+	go func() {
+		defer close(streamDone)
+		stream.Run(streamCtx)
+	}()
+	serving, ctx := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		log.Info("listening", "addr", s.listener.Addr().String())
+		serving.Go(s.serve)
+	}
+	serving.Go(func() error { return tellSystemd(ctx) })
+	serving.Go(func() error {
+		<-ctx.Done()
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+		log.Info("stopping")
+		return stopAll(servers)
+	})
+	err := serving.Wait()
+	stopStream()
+	<-streamDone
+	return err
+}
+
+// tellSystemd says that requests are taken, and keeps saying so where systemd
+// has asked for it (sd_notify(3)). Neither waits for the XMPP server: posthorn
+// answers without it, and a restart would not bring it back.
+func tellSystemd(ctx context.Context) error {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return nil
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// A server is an http.Server with its one listener.
+type server struct {
+	http.Server
+	listener net.Listener
+}
+
+func newServer(l net.Listener, h http.Handler, log *slog.Logger) *server {
+	return &server{listener: l, Server: http.Server{
+		Handler:           h,
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// OPTIONS * gets the answer of every other path.
+		DisableGeneralOptionsHandler: true,
+	}}
+}
+
+func (s *server) serve() error {
+	if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// stopAll lets the requests in flight end.
+func stopAll(servers []*server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var stopping errgroup.Group
+	for _, s := range servers {
+		stopping.Go(func() error {
+			if err := s.Shutdown(ctx); err != nil {
+				return errors.Join(fmt.Errorf("stop: %s: %w", s.listener.Addr(), err), s.Close())
+			}
+			return nil
+		})
+	}
+	return stopping.Wait()
+}
+
+func closeAll(servers []*server) {
+	for _, s := range servers {
+		_ = s.listener.Close()
+	}
+}
