@@ -1,0 +1,44 @@
+# The one way to build, test and try posthorn; `make help` lists the targets.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help build deps lint test fuzz soak demo clean
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build bin/posthorn, one static file
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/posthorn ./cmd/posthorn
+
+deps: ## install what tests and demo need (Debian, Ubuntu), or say what is missing
+	@.ci/deps
+
+lint: ## check format, vet, staticcheck and modules
+	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go mod verify
+	go mod tidy -diff
+
+test: deps lint ## run everything, real servers included, under the race detector
+	CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...
+
+fuzz: deps ## fuzz each target for FUZZTIME (10s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+soak: deps ## run the tests that take long too
+	CGO_ENABLED=1 go test -race -count=1 -tags soak -timeout 60m ./...
+
+demo: deps build ## show a message on its way from curl through a real Prosody (ONCE=1: and end)
+	go build -buildvcs=false -o bin/demo ./internal/xmpptest/demo
+	bin/demo -posthorn bin/posthorn $(if $(ONCE),-once)
+
+clean: ## remove what build made
+	rm -rf bin

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"posthorn/internal/xmpptest"
+)
+
+// TestCheck: what is wrong with a server is said, with what to change.
+func TestCheck(t *testing.T) {
+	sound := xmpptest.StartProsody(t, xmpptest.Options{})
+	checked := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Without("validate_from_addresses")}})
+	other := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Replace("post.example.com", "other.example.com")}})
+	without := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.NoComponent}})
+	granted := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Privilege}})
+	nothing := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
+	for _, test := range []struct {
+		name     string
+		prosody  *xmpptest.Prosody
+		old, new string // in the configuration
+		want     []string
+		exit     int
+	}{
+		{"sound", sound, "", "", []string{"ok    component post.example.com", "mode direct; the server tells", "ok    passwords of example.com", "TLS 1.3, SCRAM-SHA-1"}, 0},
+		{"by privilege", granted, "", "", []string{"mode privilege", "\"routed\""}, 0},
+		{"addresses are checked", checked, "", "", []string{"FAIL  speak for users of example.com", `hint: set validate_from_addresses = false in Component "post.example.com"`}, 1},
+		{"no privilege", checked, "component:\n", "component:\n  mode: privilege\n", []string{"FAIL  speak for users of example.com", "privileged_entities"}, 1},
+		{"wrong secret", sound, "change-me", "wrong", []string{"FAIL  component post.example.com", "hint: the secret is wrong"}, 1},
+		{"component not configured", other, "", "", []string{"FAIL  component post.example.com", `hint: the server has no component "post.example.com": add Component "post.example.com"`}, 1},
+		{"no component configured", without, "", "", []string{"FAIL  component post.example.com", `with Component "post.example.com" in prosody.cfg.lua`}, 1},
+		{"nothing listens for components", sound, sound.ComponentAddress, nothing, []string{"FAIL  component post.example.com", "does it listen for components on " + nothing + "?"}, 1},
+		{"nothing listens for clients", sound, sound.ClientAddress, nothing, []string{"FAIL  passwords of example.com", "does it listen for clients there?"}, 1},
+		{"certificate not trusted", sound, ", ca_file: " + sound.CAFile, "", []string{"FAIL  passwords of example.com", "hint: nobody known has signed the certificate: set auth.hosts.ca_file"}, 1},
+		{"a host that nobody serves", sound, "domain: example.com", "domain: elsewhere.example, server_name: example.com", []string{"FAIL  passwords of elsewhere.example", "hint: no server there serves this domain"}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			out, exit := runCheck(t, test.prosody, test.old, test.new)
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in:\n%s", want, out)
+				}
+			}
+			if exit != test.exit {
+				t.Errorf("exit %d, want %d:\n%s", exit, test.exit, out)
+			}
+		})
+	}
+}
+
+// runCheck runs `posthorn check` as a person would.
+func runCheck(t *testing.T, p *xmpptest.Prosody, old, new string) (out string, exit int) {
+	t.Helper()
+	text := yamlFor(p, fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t)), "")
+	if !strings.Contains(text, old) {
+		t.Fatalf("the configuration has no %q", old)
+	}
+	if old != "" {
+		text = strings.Replace(text, old, new, 1)
+	}
+	file := filepath.Join(t.TempDir(), "posthorn.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return checkFile(t, file)
+}
+
+func checkFile(t *testing.T, file string) (out string, exit int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "posthorn", "check", "--config", file)
+	both, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(both), cmd.ProcessState.ExitCode()
+}
+
+// TestCheckBesideARunningOne: the check leaves the stream of a posthorn that
+// works alone.
+func TestCheckBesideARunningOne(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	out, exit := checkFile(t, h.Config)
+	if exit != 0 || !strings.Contains(out, "in use by the posthorn that listens on") {
+		t.Fatalf("exit %d:\n%s", exit, out)
+	}
+	if a := h.mustPost(t, "/msg/user", "x", nil); a.status != 201 {
+		t.Fatalf("after the check: %d %s", a.status, a.raw)
+	}
+	if strings.Contains(h.log.String(), "stream lost") {
+		t.Fatal("the check ended the stream")
+	}
+}

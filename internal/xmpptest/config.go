@@ -1,0 +1,144 @@
+package xmpptest
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/template"
+)
+
+// What deploy/prosody.cfg.lua and its examples say.
+const (
+	Domain          = "example.com"
+	ComponentDomain = "post.example.com"
+	ComponentSecret = "change-me"
+)
+
+// Options say in what the server differs from the plain one: one host,
+// example.com, and deploy/prosody.cfg.lua as it stands.
+type Options struct {
+	Hosts            []Host   // default: Domain alone
+	CertificateNames []string // default: the hosts; 127.0.0.1 is always there
+	PlainPasswords   bool     // stored as they are (internal_plain), not as SCRAM hashes
+	TLS              string   // more Lua for the ssl table: protocol = "tlsv1_2"
+	LogLevel         string   // default: info
+	Modules          []string // for every host, beside the few that are always there
+
+	Global    string // Lua after the global settings; what is set again wins
+	Component []Edit // what becomes of deploy/prosody.cfg.lua, one after another
+	Extra     string // Lua at the very end: Component "rooms.example.com" "muc"
+}
+
+// A Host is a VirtualHost.
+type Host struct {
+	Domain string
+	Lua    string // its settings
+}
+
+// An Edit changes the lines that an administrator adds. It fails where it finds
+// nothing to change, so that a test can't pass because the file has moved on.
+type Edit func(lua string) (string, error)
+
+// Replace puts one text in the place of another, everywhere.
+func Replace(old, new string) Edit {
+	return func(lua string) (string, error) {
+		if !strings.Contains(lua, old) {
+			return "", fmt.Errorf("replace %q: not there", old)
+		}
+		return strings.ReplaceAll(lua, old, new), nil
+	}
+}
+
+// Without takes the line out that sets something, so that the server's default
+// holds: Without("validate_from_addresses").
+func Without(setting string) Edit {
+	line := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(setting) + `\s*=.*\n`)
+	return func(lua string) (string, error) {
+		if !line.MatchString(lua) {
+			return "", fmt.Errorf("without %s: it is not set", setting)
+		}
+		return line.ReplaceAllString(lua, ""), nil
+	}
+}
+
+// disabled is a line of Lua behind dashes. Prose has one space after them.
+var disabled = regexp.MustCompile(`(?m)^--(\t|\w)`)
+
+// Privilege follows the file's own advice for XEP-0356: it deletes the line
+// validate_from_addresses and takes the dashes away.
+func Privilege(lua string) (string, error) {
+	if !disabled.MatchString(lua) {
+		return "", errors.New("privilege: no line to take the dashes from")
+	}
+	return Without("validate_from_addresses")(disabled.ReplaceAllString(lua, "$1"))
+}
+
+// NoComponent leaves the server as it was before posthorn.
+func NoComponent(string) (string, error) { return "", nil }
+
+//go:embed prosody.cfg.lua.tmpl
+var baseText string
+
+var baseConfig = template.Must(template.New("prosody.cfg.lua").Parse(baseText))
+
+// baseValues are what baseConfig is filled with.
+type baseValues struct {
+	Options
+	Dir                              string
+	ClientPort, DirectPort, CompPort int
+}
+
+// writeConfig writes the server's own configuration, and beside it the lines
+// for posthorn, which it includes.
+func writeConfig(file, lines string, v baseValues) error {
+	if err := os.WriteFile(filepath.Join(v.Dir, "posthorn.cfg.lua"), []byte(lines), 0o600); err != nil {
+		return err
+	}
+	var text strings.Builder
+	if err := baseConfig.Execute(&text, v); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(text.String()), 0o600)
+}
+
+func componentConfig(edits []Edit) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(root, "deploy", "prosody.cfg.lua")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	lua := string(text)
+	for _, edit := range edits {
+		if lua, err = edit(lua); err != nil {
+			return "", fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return lua, nil
+}
+
+// Root is the directory of this module: the first with a go.mod, upward from
+// the working directory, which for a test is its package's.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("xmpptest: no go.mod above the working directory: run it inside the checkout")
+		}
+		dir = parent
+	}
+}
