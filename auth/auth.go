@@ -1,0 +1,181 @@
+// Package auth answers "is this really them?": it checks a user's password by
+// asking the XMPP server whose user it is, on the server's client port, and
+// remembers the answer for a while.
+//
+//  1. The user name becomes an account on one of the configured hosts. What
+//     cannot be one is refused without asking anybody.
+//  2. A verdict that is remembered, under an HMAC and never as a password, is
+//     the answer.
+//  3. Else one probe asks, whoever else waits for the same answer; there are
+//     few at a time, and fewer for one account.
+//  4. The probe finds the server, by configuration or DNS (RFC 6120 §3.2,
+//     XEP-0368), opens a stream (§4), starts TLS and verifies the certificate
+//     (§5, §13.7), and reads what the server offers.
+//  5. It authenticates by the strongest mechanism offered (SASL: RFC 6120 §6;
+//     SCRAM: RFC 5802, RFC 7677; channel binding: RFC 5929, RFC 9266,
+//     XEP-0440; PLAIN: RFC 4616) and closes the stream. No resource is bound,
+//     and after <success/> nothing follows but the end of the stream.
+//  6. Wrong password, unknown account and unknown host are one answer at one
+//     time. A server that cannot be asked is another: it says nothing about
+//     the password.
+//
+// It is not an XMPP client: it sends no stanza. Who may send, once known, is
+// not decided here.
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+)
+
+// Options say whom to ask, and how much to remember.
+type Options struct {
+	Hosts         []Host
+	DefaultDomain string        // for a bare user name; default: the only host
+	CacheTTL      time.Duration // how long a verdict is remembered; 0: not at all
+	CacheSize     int           // verdicts of each sort, good and bad
+	Log           *slog.Logger  // nil: silent
+	Metrics       prometheus.Registerer
+
+	// For tests; the defaults are those of package net.
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	Resolver Resolver
+}
+
+// Answers are given at multiples of refusalStep after the question, because
+// SCRAM refuses an unknown account at its first step and a wrong password at
+// its second, and an unknown host is not asked at all.
+const refusalStep = 250 * time.Millisecond
+
+// A Verifier checks passwords. It is safe for use by many goroutines.
+type Verifier struct {
+	hosts         map[string]Host // by domain; immutable after New
+	defaultDomain string
+	log           *slog.Logger
+	metrics       *metrics
+	cache         *cache
+	flights       *flights
+	dialer        dialer
+}
+
+// New builds a Verifier, and asks nobody. The error joins what is wrong with
+// each host.
+func New(o Options) (*Verifier, error) {
+	v := &Verifier{
+		log:     o.Log,
+		metrics: newMetrics(o.Metrics),
+		cache:   newCache(o.CacheTTL, o.CacheSize),
+		flights: newFlights(),
+		dialer:  dialer{dial: o.Dial, resolver: o.Resolver},
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	if v.dialer.dial == nil {
+		v.dialer.dial = new(net.Dialer).DialContext
+	}
+	if v.dialer.resolver == nil {
+		v.dialer.resolver = net.DefaultResolver
+	}
+	var err error
+	if v.hosts, err = readHosts(o.Hosts); err != nil {
+		return nil, err
+	}
+	v.defaultDomain, err = v.chooseDefault(o.DefaultDomain, o.Hosts)
+	return v, err
+}
+
+// Close ends the probes under way and waits for them.
+func (v *Verifier) Close() { v.flights.close() }
+
+// Verify checks a password and gives the bare JID whose it is. The error is a
+// *fault.Error: Unauthenticated when the credentials are wrong, Unavailable
+// when the server cannot be asked now.
+func (v *Verifier) Verify(ctx context.Context, user string, password secret.Value) (message.JID, error) {
+	began := time.Now()
+	account, err := v.account(user)
+	if err != nil {
+		return "", err
+	}
+	err = v.verdict(ctx, account, password)
+	switch {
+	case err == nil:
+		return account, nil
+	case errors.Is(err, errRefused):
+		v.log.Info("login failed", "jid", account)
+		waitForStep(ctx, began)
+		return "", fault.New(fault.Unauthenticated, "wrong user name or password")
+	}
+	return "", fault.Wrap(err, fault.Unavailable, "the XMPP server for %s cannot check passwords now: try again later", account.Domain())
+}
+
+// verdict is nil for the account's password and errRefused for another one.
+// Any other error means that the server could not be asked.
+func (v *Verifier) verdict(ctx context.Context, account message.JID, password secret.Value) error {
+	host, served := v.hosts[account.Domain()]
+	if !served || !possible(password) {
+		return errRefused
+	}
+	mac := v.cache.mac(account, password)
+	switch verdict := v.cache.get(account, mac); verdict {
+	case good:
+		v.metrics.cache.WithLabelValues("hit").Inc()
+		return nil
+	case bad:
+		v.metrics.cache.WithLabelValues("negative").Inc()
+		return errRefused
+	}
+	v.metrics.cache.WithLabelValues("miss").Inc()
+	return v.flights.share(ctx, mac, account, func(ctx context.Context) error {
+		return v.probe(ctx, host, account, mac, password)
+	})
+}
+
+// probe asks the server, remembers its verdict, and logs a failure to get one:
+// here and not where the error arrives, because many may wait for one probe.
+func (v *Verifier) probe(ctx context.Context, host Host, account message.JID, mac fingerprint, password secret.Value) error {
+	began := time.Now()
+	err := v.ask(ctx, host, account, password)
+	v.metrics.seconds.Observe(time.Since(began).Seconds())
+	switch {
+	case err == nil:
+		v.cache.put(account, mac, good)
+	case errors.Is(err, errRefused):
+		v.cache.put(account, mac, bad)
+	default:
+		v.log.Warn("password not checked", "host", host.Domain, "err", err)
+	}
+	v.metrics.probes.WithLabelValues(outcome(err)).Inc()
+	return err
+}
+
+// ask is one probe. A server that decides access at bind only (ejabberd) would
+// be bound to between login and close.
+func (v *Verifier) ask(ctx context.Context, host Host, account message.JID, password secret.Value) error {
+	s, err := v.dialer.open(ctx, host)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.login(account.Local(), password)
+}
+
+// waitForStep returns at the next multiple of refusalStep after began, or when
+// nobody waits any more.
+func waitForStep(ctx context.Context, began time.Time) {
+	timer := time.NewTimer(refusalStep - time.Since(began)%refusalStep)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

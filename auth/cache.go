@@ -1,0 +1,134 @@
+package auth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+)
+
+// A refused password is remembered only so long that a job with an old one
+// does not ask the server at each run of a loop, and that its owner, who has
+// just set it right, does not notice.
+const refusalTTL = 5 * time.Second
+
+type verdict int
+
+const (
+	unknown verdict = iota
+	good
+	bad
+)
+
+// A fingerprint stands for an account with a password.
+type fingerprint [sha256.Size]byte
+
+// cache remembers verdicts, without passwords: who reads the memory of another
+// process, or an old core dump, finds nothing to try elsewhere without the key.
+//
+// Good verdicts are one for each account, so that the old password is refused
+// at once when the new one was used; an account that has two valid passwords
+// in turns is asked about more often. Bad ones are by fingerprint and apart:
+// no flood of wrong passwords pushes out a good one.
+type cache struct {
+	key [sha256.Size]byte // random, made at start; immutable
+	ttl time.Duration
+
+	mu   sync.Mutex // guards both
+	good bounded[message.JID]
+	bad  bounded[fingerprint]
+}
+
+func newCache(ttl time.Duration, size int) *cache {
+	c := &cache{ttl: ttl}
+	_, _ = rand.Read(c.key[:]) // never fails: crypto/rand ends the program instead
+	c.good = bounded[message.JID]{size: size, entries: map[message.JID]entry{}}
+	c.bad = bounded[fingerprint]{size: size, entries: map[fingerprint]entry{}}
+	return c
+}
+
+// mac is HMAC-SHA256 over the account, NUL, and the password; neither part has
+// a NUL inside.
+func (c *cache) mac(account message.JID, password secret.Value) fingerprint {
+	h := hmac.New(sha256.New, c.key[:])
+	h.Write([]byte(account))
+	h.Write([]byte{0})
+	h.Write([]byte(password.Reveal()))
+	return fingerprint(h.Sum(nil))
+}
+
+func (c *cache) get(account message.JID, mac fingerprint) verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, found := c.good.get(account); found && hmac.Equal(e.mac[:], mac[:]) {
+		return good
+	}
+	if _, found := c.bad.get(mac); found {
+		return bad
+	}
+	return unknown
+}
+
+func (c *cache) put(account message.JID, mac fingerprint, is verdict) {
+	if c.ttl <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if is == good {
+		c.good.put(account, entry{mac, time.Now().Add(c.ttl)})
+		return
+	}
+	c.bad.put(mac, entry{mac, time.Now().Add(min(c.ttl, refusalTTL))})
+}
+
+type entry struct {
+	mac     fingerprint
+	expires time.Time
+}
+
+// bounded is a map of at most size entries that expire.
+type bounded[K comparable] struct {
+	size    int
+	entries map[K]entry
+}
+
+func (b bounded[K]) get(key K) (entry, bool) {
+	e, found := b.entries[key]
+	if found && !time.Now().Before(e.expires) {
+		delete(b.entries, key)
+		return entry{}, false
+	}
+	return e, found
+}
+
+func (b bounded[K]) put(key K, e entry) {
+	if _, there := b.entries[key]; !there && len(b.entries) >= b.size {
+		b.evict()
+	}
+	if b.size > 0 {
+		b.entries[key] = e
+	}
+}
+
+// evict drops the entry that expires first, of a few that the map gives at
+// random: nearly as good as the oldest of all, without keeping them in order.
+func (b bounded[K]) evict() {
+	const sample = 8
+	var first K
+	var expires time.Time
+	seen := 0
+	for key, e := range b.entries {
+		if seen == 0 || e.expires.Before(expires) {
+			first, expires = key, e.expires
+		}
+		if seen++; seen == sample {
+			break
+		}
+	}
+	delete(b.entries, first)
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package auth
+
+import "syscall"
+
+// quickACK is for Linux, where acknowledgements are delayed most.
+func quickACK(syscall.RawConn) {}

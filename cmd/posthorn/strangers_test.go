@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"posthorn/internal/xmpptest"
+)
+
+// strange are stanzas that an ordinary account may send to the component. Each
+// has ended the stream of some component, or pretends to be what it is not.
+var strange = []string{
+	`<presence to='post.example.com'><priority>200</priority></presence>`,
+	`<presence to='post.example.com' type='subscribe'/>`,
+	`<presence to='room@post.example.com/nick'><x xmlns='http://jabber.org/protocol/muc'><history since='2026-01-01T00:00:00+00:00'/></x></presence>`,
+	`<message to='post.example.com'><x xmlns='urn:x'><message xmlns='jabber:component:accept'/></x></message>`,
+	`<message to='x@post.example.com' id='same-id' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+	`<message to='post.example.com' id='same-id' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+	`<message to='post.example.com' xmlns:e='urn:e' e:from='admin@example.com' e:to='me@example.com' e:type='error' id='same-id'/>`,
+	`<message to='post.example.com'><privilege xmlns='urn:xmpp:privilege:2'><perm access='message' type='outgoing'/></privilege></message>`,
+	`<message to='post.example.com'><error xmlns='http://etherx.jabber.org/streams'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error></message>`,
+	`<message to='post.example.com'><body>hello?</body></message>`,
+	`<iq to='post.example.com' type='get' id='i1'><query xmlns='http://jabber.org/protocol/disco#info'><set xmlns='http://jabber.org/protocol/rsm'><max>abc</max></set></query></iq>`,
+	`<iq to='post.example.com' type='get' id='i2'><query xmlns='jabber:iq:version'><set xmlns='urn:foreign'/></query></iq>`,
+	`<iq to='post.example.com' type='set' id='i3'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`,
+	`<iq to='post.example.com' type='result' id='i4'/>`,
+	`<iq to='post.example.com' type='get' id='i5'><a xmlns='urn:deep'>` + strings.Repeat("<a>", 11000) + strings.Repeat("</a>", 11000) + `</a></iq>`,
+	`<iq to='post.example.com' type='get' id='i6'><ping xmlns='urn:xmpp:ping'>` + strings.Repeat("<a/>", 20000) + `</ping></iq>`,
+	`<message to='post.example.com'><body>` + strings.Repeat("&amp;", 30000) + `</body></message>`,
+	`<message to='post.example.com'><x xmlns='urn:x' a='&lt;/stream:stream&gt;'>&lt;/stream:stream&gt;]]&gt;</x></message>`,
+}
+
+// TestStrangers: whatever an account sends to the component, the stream stays
+// up, and the messages that flow meanwhile have their true outcome.
+func TestStrangers(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	p.Users(t, password, "stranger@example.com")
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	stranger := p.MustLogin(t, "stranger@example.com", password)
+	h.mustPost(t, "/msg/user", "before", nil)
+	expect(t, user, "me@example.com", "before")
+	for i, stanza := range strange {
+		stranger.MustSend(t, stanza)
+		text := fmt.Sprint("beside stanza ", i)
+		a := h.mustPost(t, "/msg/user", fmt.Sprintf(`{"body":%q,"id":"same-id"}`, text), func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
+		if a.status != 201 || a.Status != "delivered" {
+			t.Errorf("beside stanza %d: %d %s", i, a.status, a.raw)
+		}
+		expect(t, user, "me@example.com", text)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for payload, want := range map[string]string{
+		`<ping xmlns='urn:xmpp:ping'/>`:                          "",
+		`<query xmlns='jabber:iq:version'/>`:                     "<name>posthorn</name>",
+		`<query xmlns='http://jabber.org/protocol/disco#info'/>`: "urn:xmpp:ping",
+		`<query xmlns='urn:unknown'/>`:                           "service-unavailable",
+	} {
+		reply, err := stranger.Query(ctx, "get", "post.example.com", payload)
+		if err != nil || !strings.Contains(reply.Raw, want) || want == "" && reply.Type != "result" {
+			t.Errorf("asked %s, got %s, %v", payload, reply.Raw, err)
+		}
+	}
+	if log := h.log.String(); strings.Contains(log, "stream lost") {
+		t.Errorf("the stream ended:\n%s", log)
+	}
+	if metrics := h.metrics(t); !strings.Contains(metrics, `posthorn_component_dropped_elements_total{reason="depth"} 1`) {
+		t.Errorf("what was dropped is not counted:\n%s", metrics)
+	}
+}
+
+// TestIdleConnections: who connects and says nothing takes nothing from those
+// who do. `make soak` does the same with ten thousand.
+func TestIdleConnections(t *testing.T) { idleConnections(t, 500) }
+
+func idleConnections(t *testing.T, n int) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	for i := range n {
+		said := ""
+		switch i % 3 {
+		case 1:
+			said = "POST /msg/user HTTP/1.1\r\nHo"
+		case 2:
+			said = "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nslow"
+		}
+		h.dialRaw(t, said)
+	}
+	a := h.mustPost(t, "/msg/user", "among the idle", nil)
+	if a.status != 201 {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	expect(t, user, "me@example.com", "among the idle")
+}
+
+// TestTooManyBytes: 413 comes before the body is sent.
+func TestTooManyBytes(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	for name, request := range map[string]string{
+		"declared":       "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n",
+		"with 100":       "POST /msg/user HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000000000\r\n\r\n",
+		"chunk by chunk": "POST /msg/user HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 17),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := h.exchange(t, request); a.status != http.StatusRequestEntityTooLarge || a.Detail == "" {
+				t.Fatalf("answer is %d %s", a.status, a.raw)
+			}
+		})
+	}
+}
+
+// TestMetrics: every metric the documentation names is there, none carries an
+// address, and a listener of their own has them alone.
+func TestMetrics(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	h.mustPost(t, "/msg/user", "x", nil)
+	text := h.metrics(t)
+	for _, name := range []string{
+		"posthorn_httpapi_requests_total{", "posthorn_httpapi_request_seconds_bucket", "posthorn_auth_probes_total{", "posthorn_auth_probe_seconds_bucket",
+		"posthorn_auth_cache_total{", `posthorn_component_messages_total{outcome="delivered"} 1`, "posthorn_component_barrier_seconds_bucket",
+		"posthorn_component_batch_messages_bucket", "posthorn_component_queue_messages 0", "posthorn_component_up 1", "posthorn_component_refused 0",
+		"posthorn_component_reconnects_total 0",
+	} {
+		if !strings.Contains(text, name) {
+			t.Errorf("no %s", name)
+		}
+	}
+	if strings.Contains(text, "example.com") {
+		t.Error("an address stands in the metrics")
+	}
+	if got := h.status("/metrics"); got != http.StatusNotFound {
+		t.Errorf("the public listener answers /metrics with %d", got)
+	}
+}
+
+// TestUnixSocket: a reverse proxy on the same machine needs no port.
+func TestUnixSocket(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	socket := t.TempDir() + "/http.sock"
+	abandoned, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	abandoned.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = abandoned.Close() // what a posthorn that was killed leaves behind
+	h := startPosthorn(t, p, "listen: [", "listen: [\"unix:"+socket+"\", ").ready(t)
+	out, err := h.curl("", "--unix-socket", socket, "http://localhost/msg/user", "-u", "me:mypassword", "-d", "by socket")
+	if err != nil || !strings.HasSuffix(out, "\n201") {
+		t.Fatalf("curl says %v: %s", err, out)
+	}
+}
