@@ -167,23 +167,24 @@ func decode(v *viper.Viper, c *config, found *mistakes) {
 	err := v.Unmarshal(c, func(d *mapstructure.DecoderConfig) {
 		d.Metadata = &seen
 		d.DecodeHook = mapstructure.ComposeDecodeHookFunc(
-			readHost, readSecret, readBytes,
-			mapstructure.StringToTimeDurationHookFunc(),
+			readHost, readSecret, readBytes, readDuration,
 			mapstructure.StringToWeakSliceHookFunc(","),
 		)
 	})
 	addAll(err, found)
-	for _, unused := range seen.Unused {
-		keys := slices.DeleteFunc(v.AllKeys(), func(key string) bool { return !strings.HasPrefix(key, unused+".") })
-		if len(keys) == 0 {
-			keys = []string{unused}
+	for _, key := range v.AllKeys() {
+		if _, known := defaults[key]; known {
+			continue
 		}
-		for _, key := range keys {
-			if slices.Contains(later, key) {
-				c.idle = append(c.idle, key)
-			} else {
-				found.add(key, "there is no such key")
-			}
+		if slices.Contains(later, key) {
+			c.idle = append(c.idle, key)
+		} else {
+			found.add(key, "there is no such key")
+		}
+	}
+	for _, key := range seen.Unused { // within lists, which viper does not look into
+		if strings.Contains(key, "[") {
+			found.add(key, "there is no such key")
 		}
 	}
 }
@@ -238,6 +239,18 @@ func readBytes(from, to reflect.Type, value any) (any, error) {
 		return nil, errors.New("has to be a number of bytes, such as 65536 or 64KiB")
 	}
 	return bytesize(n * factor), nil
+}
+
+func readDuration(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	text := fmt.Sprint(value)
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("is %q and has to be a duration, such as 90s, 5m or 72h", text)
+	}
+	return d, nil
 }
 
 // readSecrets takes the secrets that stand in files of their own.
