@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/viper"
+
+	"posthorn/auth"
+	"posthorn/component"
+	"posthorn/httpapi"
 )
 
 func TestScripts(t *testing.T) {
@@ -133,5 +139,45 @@ func TestArrows(t *testing.T) {
 				t.Errorf("%s imports %s", from, to)
 			}
 		}
+	}
+}
+
+// TestMetricsDocumented: docs/operating.md has a line for each metric, with
+// its help, and no others.
+func TestMetricsDocumented(t *testing.T) {
+	c := load(t, "../../deploy/posthorn.yaml")
+	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	authOptions, err := c.auth(log, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.New(authOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer verifier.Close()
+	stream := component.New(c.component(log, registry))
+	httpapi.New(c.httpapi(stream, log, registry), verifier, stream)
+
+	descriptions := make(chan *prometheus.Desc, 100)
+	registry.Describe(descriptions)
+	close(descriptions)
+	text := regexp.MustCompile(`fqName: "([^"]*)", help: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+	var want []string
+	for d := range descriptions {
+		m := text.FindStringSubmatch(d.String())
+		if m[3] != "" {
+			m[1] += "{" + m[3] + "}"
+		}
+		want = append(want, "| `"+m[1]+"` | "+m[2]+" |")
+	}
+	slices.Sort(want)
+	doc, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile("(?m)^\\| `posthorn_.*$").FindAllString(string(doc), -1)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/operating.md differs from what is exported:\n%s\nwant\n%s", diff, strings.Join(want, "\n"))
 	}
 }

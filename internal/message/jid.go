@@ -79,8 +79,11 @@ func ParseRecipient(s string) (JID, error) {
 	if err != nil {
 		return "", fmt.Errorf("is not a JID: %w", err)
 	}
-	if parsed.Localpart() != local || cases.Fold().String(local) != local || strings.ContainsAny(local, "\u200c\u200d") {
+	if parsed.Localpart() != local || !isFolded(local) || strings.ContainsAny(local, "\u200c\u200d") {
 		return "", errors.New("has a name that not every server reads alike: write it in lower case, in composed letters")
+	}
+	if strings.HasPrefix(domain, ".") || strings.Contains(domain, "..") {
+		return "", errors.New("has an empty label in its domain")
 	}
 	if !sameDomain(parsed.Domainpart(), domain) {
 		return "", errors.New("has a domain that not every server reads alike: write it as the server is configured")
@@ -106,6 +109,17 @@ func lowerASCII(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// isFolded reports whether full case folding leaves a name as it is. For ASCII
+// without capitals it does, and need not be asked.
+func isFolded(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return cases.Fold().String(s) == s
+		}
+	}
+	return true
 }
 
 // sameDomain compares what the parser made of a domain with what was written.

@@ -1,0 +1,96 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+)
+
+// nothing verifies and delivers at once.
+type nothing struct{}
+
+func (nothing) Verify(context.Context, string, secret.Value) (message.JID, error) { return me, nil }
+func (nothing) Deliver(context.Context, *message.Message) (message.Status, error) {
+	return message.Delivered, nil
+}
+
+// BenchmarkRequest is the target's ratio: a request over a connection that
+// stays, to a bare handler and to ours.
+func BenchmarkRequest(b *testing.B) {
+	ours := New(Options{Path: "/msg", MaxBody: 65536, Hosts: []string{"example.com"}, ComponentDomain: "post.example.com",
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, nothing{}, nothing{})
+	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusCreated)
+	})
+	for _, test := range []struct {
+		name    string
+		handler http.Handler
+	}{{"bare", bare}, {"posthorn", ours}} {
+		b.Run(test.name, func(b *testing.B) { benchmarkServer(b, test.handler) })
+	}
+}
+
+// benchmarkServer asks over 64 connections that stay. The load generator is as
+// little as can be, for what it costs flatters the ratio.
+func benchmarkServer(b *testing.B, handler http.Handler) {
+	s := httptest.NewServer(handler)
+	defer s.Close()
+	request := []byte(lines("Server@host has just crashed!", "POST /msg/user HTTP/1.1", "Host: localhost", "Content-Type: text/plain", "Authorization: {auth}"))
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	b.RunParallel(func(pb *testing.PB) {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		for pb.Next() {
+			if _, err := conn.Write(request); err != nil {
+				b.Error(err)
+				return
+			}
+			if err := skipAnswer(in); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// skipAnswer reads past one answer, which has to be a 201.
+func skipAnswer(in *bufio.Reader) error {
+	length := 0
+	for first := true; ; first = false {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return err
+		case first && !bytes.HasPrefix(line, []byte("HTTP/1.1 201 ")):
+			return fmt.Errorf("answered %q", line)
+		case len(line) == 2:
+			_, err = in.Discard(length)
+			return err
+		}
+		if value, found := bytes.CutPrefix(line, []byte("Content-Length: ")); found {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+
+	"posthorn/internal/fault"
+)
+
+// maxReserved bounds the memory that a request gets for its mere word on its
+// size, in bytes.
+const maxReserved = 64 << 10
+
+// readBody reads the whole body, or refuses it before the first byte is read
+// where it is declared too large. net/http asks a client that waits for
+// `100 Continue` to go on at the first read (RFC 9110 §10.1.1).
+func (x *exchange) readBody() ([]byte, error) {
+	if x.r.ContentLength == 0 {
+		return nil, nil
+	}
+	if x.r.ContentLength > x.options.MaxBody {
+		return nil, x.tooLarge(nil)
+	}
+	body, err := readAll(http.MaxBytesReader(x.w, x.r.Body, x.options.MaxBody), x.r.ContentLength)
+	var over *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &over):
+		return nil, x.tooLarge(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, fault.Wrap(err, fault.SlowRequest, "the body did not arrive in time")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fault.Wrap(err, fault.Malformed, "the body ended before its declared end")
+	}
+	return nil, fault.Wrap(err, fault.Malformed, "the body could not be read")
+}
+
+// readAll reads a body of the declared size, -1 where none is declared.
+func readAll(in io.Reader, size int64) ([]byte, error) {
+	if 0 <= size && size <= maxReserved {
+		body := make([]byte, size)
+		_, err := io.ReadFull(in, body)
+		return body, err
+	}
+	return io.ReadAll(in)
+}
+
+func (x *exchange) tooLarge(err error) error {
+	return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", x.options.MaxBody)
+}

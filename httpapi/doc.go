@@ -1,0 +1,27 @@
+// Package httpapi is the HTTP side of posthorn: it turns requests into
+// messages and what becomes of them into answers. It checks no password and
+// speaks no XMPP; those who do are handed to New as interfaces, and the
+// server with its listeners and timeouts is the caller's.
+//
+// A request to send goes this way:
+//
+//  1. The path is taken apart by hand (route.go), because http.ServeMux
+//     answers `//` with a redirect, and clients follow one without the body.
+//  2. The method, then the size: what is declared too large is refused before
+//     it is read, what turns out too large while it is read (body.go).
+//  3. A browser's page of another origin is refused (origin.go).
+//  4. The credentials are read and verified, and the sender's permission
+//     checked (credentials.go).
+//  5. The body becomes fields by its Content-Type (content.go, json.go,
+//     form.go), to which the path, the query and the headers add.
+//  6. The fields become one message for each recipient (recipients.go,
+//     compose.go, id.go); a mistake in any of them and nothing is sent.
+//  7. The messages are delivered and the outcomes become one answer
+//     (deliver.go). Every failure is a fault.Error, whose kind has a row in one
+//     table (errors.go), and is written as a problem (problem.go).
+//
+// It implements HTTP semantics (RFC 9110), Basic authentication (RFC 7617),
+// problem details (RFC 9457), JSON (RFC 8259), multipart/form-data (RFC 7578),
+// encoded words (RFC 2047) in the subject's header, and the fetch standard's
+// CORS protocol.
+package httpapi

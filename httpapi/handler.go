@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+)
+
+// Options are what the handler is to know.
+type Options struct {
+	Path            string   // of the messages, such as /msg; "" or "/": every path that is nothing else
+	MaxBody         int64    // bytes of a request's body; more is 413
+	Hosts           []string // the domains whose users may send
+	ComponentDomain string   // our own, to which nothing may be sent
+	CORSOrigins     []string // origins whose pages may send, such as https://status.example.com
+	RecipientsLocal bool     // send to Hosts and their subdomains only
+	Senders         []string // JIDs and domains that may send; empty: all
+	Version         string
+
+	Stream func() string // "up", "down" or "refused"
+	Ready  func() bool   // whether a message could be sent now
+
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// A verifier proves that a password is the user's. It gives the bare JID of
+// the account, or a *fault.Error.
+type verifier interface {
+	Verify(ctx context.Context, user string, password secret.Value) (message.JID, error)
+}
+
+// A deliverer hands one message over and says what became of it, or gives a
+// *fault.Error. It is called concurrently, and m does not change any more.
+type deliverer interface {
+	Deliver(ctx context.Context, m *message.Message) (message.Status, error)
+}
+
+// A Handler answers posthorn's requests. Immutable after New.
+type Handler struct {
+	options   Options
+	verifier  verifier
+	deliverer deliverer
+	base      string               // Path, without a slash at its end
+	own       string               // ComponentDomain
+	hosts     []string             // Hosts
+	domains   map[string]bool      // own and hosts: names of no account
+	origins   map[string]bool      // CORSOrigins
+	senders   map[message.JID]bool // Senders
+	foreign   *http.CrossOriginProtection
+	metrics   *metrics
+}
+
+// New makes a Handler. It registers metrics and does no I/O.
+func New(options Options, v verifier, d deliverer) *Handler {
+	h := &Handler{
+		options:   options,
+		verifier:  v,
+		deliverer: d,
+		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
+		own:       strings.ToLower(options.ComponentDomain),
+		domains:   map[string]bool{strings.ToLower(options.ComponentDomain): true},
+		origins:   map[string]bool{},
+		senders:   map[message.JID]bool{},
+		foreign:   http.NewCrossOriginProtection(),
+		metrics:   newMetrics(options.Metrics),
+	}
+	for _, host := range options.Hosts {
+		h.hosts = append(h.hosts, strings.ToLower(host))
+		h.domains[strings.ToLower(host)] = true
+	}
+	for _, origin := range options.CORSOrigins {
+		h.origins[strings.TrimRight(strings.ToLower(origin), "/")] = true
+	}
+	for _, sender := range options.Senders {
+		h.senders[message.JID(strings.ToLower(sender))] = true
+	}
+	return h
+}
+
+// An exchange is one request and its answer.
+type exchange struct {
+	*Handler
+	w http.ResponseWriter
+	r *http.Request
+
+	// What the log says of it.
+	from   message.JID
+	to     []message.JID
+	id     string // the stanza's, or that of a mistake of ours
+	status int
+	err    error
+
+	mistake bool // id is that of a mistake of ours
+}
+
+// ServeHTTP answers every request, and never by a redirect.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	x := &exchange{Handler: h, w: w, r: r}
+	x.commonHeaders()
+	if err := x.serve(); err != nil {
+		x.fail(fault.Of(err), nil)
+	}
+	took := time.Since(start)
+	h.metrics.observe(x.status, took)
+	x.record(took)
+}
+
+// Never written to: net/http copies a header's values.
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+)
+
+func (x *exchange) commonHeaders() {
+	header := x.w.Header()
+	header["Cache-Control"] = noStore
+	header["X-Content-Type-Options"] = noSniff
+	x.allowOrigin()
+}
+
+// serve finds who answers the path, and checks the method for them all.
+func (x *exchange) serve() error {
+	target, err := x.route(escapedPath(x.r.URL))
+	if err != nil {
+		return err
+	}
+	allow := target.page.allow()
+	switch {
+	case x.r.Method == http.MethodOptions:
+		x.tellOptions(target.page)
+		return nil
+	case !listed(allow, x.r.Method):
+		x.w.Header().Set("Allow", allow)
+		return fault.New(fault.MethodNotAllowed, "this path takes %s, not %s", allow, shorten(x.r.Method))
+	}
+	switch target.page {
+	case healthPage:
+		return x.health(http.StatusOK)
+	case readyPage:
+		return x.ready()
+	}
+	return x.send(target)
+}
+
+// listed reports whether a header's comma-separated list has the item.
+func listed(list, item string) bool {
+	for candidate := range strings.SplitSeq(list, ", ") {
+		if candidate == item {
+			return true
+		}
+	}
+	return false
+}
+
+// record logs the request: who, to whom and how it ended, never what.
+func (x *exchange) record(took time.Duration) {
+	level := slog.LevelDebug
+	if x.status >= 500 {
+		level = slog.LevelWarn
+	}
+	if !x.options.Log.Enabled(x.r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("addr", x.r.RemoteAddr), slog.Duration("took", took)}
+	if x.from != "" {
+		attrs = append(attrs, slog.String("jid", string(x.from)))
+	}
+	if len(x.to) > 0 {
+		attrs = append(attrs, slog.Any("to", x.to))
+	}
+	if x.id != "" {
+		attrs = append(attrs, slog.String("id", x.id))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.Any("err", x.err))
+	}
+	x.options.Log.LogAttrs(x.r.Context(), level, "answered "+statusLabel(x.status), attrs...)
+}

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The accounts that the fakes know, and a password that may stand nowhere.
+const (
+	me       = "me@example.com"
+	password = "Pa55:wörd-hunter2"
+)
+
+// fakeVerifier knows one account, by its JID in several forms.
+type fakeVerifier struct{ err error }
+
+func (v fakeVerifier) Verify(_ context.Context, user string, given secret.Value) (message.JID, error) {
+	if v.err != nil {
+		return "", v.err
+	}
+	if !strings.Contains(user, "@") {
+		user += "@example.com"
+	}
+	j, err := message.ParseAccount(user)
+	if err != nil || j != me || given.Reveal() != password {
+		return "", fault.New(fault.Unauthenticated, "unknown account or wrong password")
+	}
+	return j, nil
+}
+
+// fakeDeliverer keeps what it was given. What becomes of it is in outcomes, by
+// recipient; delivered where there is none.
+type fakeDeliverer struct {
+	outcomes map[message.JID]any // a message.Status or an error
+
+	mu  sync.Mutex
+	got []message.Message
+}
+
+func (d *fakeDeliverer) Deliver(_ context.Context, m *message.Message) (message.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.got = append(d.got, *m)
+	switch outcome := d.outcomes[m.To].(type) {
+	case error:
+		return "", outcome
+	case message.Status:
+		return outcome, nil
+	}
+	return message.Delivered, nil
+}
+
+// take gives the messages so far, in the order of their recipients.
+func (d *fakeDeliverer) take() []message.Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	got := d.got
+	d.got = nil
+	slices.SortFunc(got, func(a, b message.Message) int { return strings.Compare(string(a.To), string(b.To)) })
+	return got
+}
+
+// A house is a handler with its fakes around it.
+type house struct {
+	*Handler
+	verifier  fakeVerifier
+	deliverer *fakeDeliverer
+	log       *bytes.Buffer
+	registry  *prometheus.Registry
+}
+
+func newHouse(change func(*Options)) *house {
+	h := &house{deliverer: &fakeDeliverer{}, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
+	options := Options{
+		Path:            "/msg",
+		MaxBody:         65536,
+		Hosts:           []string{"example.com", "Other.Example"},
+		ComponentDomain: "post.example.com",
+		Version:         "1.2.3",
+		Stream:          func() string { return "up" },
+		Ready:           func() bool { return true },
+		Log:             slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics:         h.registry,
+	}
+	if change != nil {
+		change(&options)
+	}
+	h.Handler = New(options, &h.verifier, h.deliverer)
+	return h
+}
+
+// basic makes the value of an Authorization header.
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}

@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics count the answers. Immutable after newMetrics: a status that no row
+// and no success has would be a mistake, and is counted as 500.
+type metrics struct {
+	answers map[int]prometheus.Counter // by status
+	took    prometheus.Histogram
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "posthorn_httpapi_requests_total",
+		Help: "Requests answered, by status.",
+	}, []string{"status"})
+	m := &metrics{
+		answers: make(map[int]prometheus.Counter),
+		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "posthorn_httpapi_request_seconds",
+			Help:    "Time from a request's header to its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+	}
+	for _, status := range successes {
+		m.answers[status] = answers.WithLabelValues(statusLabel(status))
+	}
+	for _, row := range rows {
+		m.answers[row.status] = answers.WithLabelValues(statusLabel(row.status))
+	}
+	registerer.MustRegister(answers, m.took)
+	return m
+}
+
+func (m *metrics) observe(status int, took time.Duration) {
+	answer, known := m.answers[status]
+	if !known {
+		answer = m.answers[500]
+	}
+	answer.Inc()
+	m.took.Observe(took.Seconds())
+}

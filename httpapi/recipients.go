@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"slices"
+	"strings"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// maxRecipients bounds what one request can set off.
+const maxRecipients = 100
+
+// recipients reads the addresses that a request names. One that is wrong
+// refuses them all, before anything is sent.
+func (h *Handler) recipients(written []string, from message.JID) ([]message.JID, error) {
+	switch {
+	case len(written) == 0:
+		return nil, fault.New(fault.Unsendable, "to: is missing: name the recipient in the path, as in %s/user@example.com, or in the field to", h.base)
+	case len(written) > maxRecipients:
+		return nil, fault.New(fault.Unsendable, "to: names more than %d recipients", maxRecipients)
+	}
+	to := make([]message.JID, 0, len(written))
+	for _, name := range written {
+		j, err := h.recipient(strings.TrimSpace(name), from)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(to, j) {
+			to = append(to, j)
+		}
+	}
+	return to, nil
+}
+
+// recipient reads one address. One without `@` is an account on the sender's
+// own domain.
+func (h *Handler) recipient(name string, from message.JID) (message.JID, error) {
+	full := name
+	if bare, _, _ := strings.Cut(name, "/"); bare != "" && !strings.Contains(bare, "@") {
+		if h.domains[strings.ToLower(bare)] {
+			return "", fault.New(fault.Unsendable, "to: %q is a domain: write user@%s", bare, strings.ToLower(bare))
+		}
+		full = bare + "@" + from.Domain() + name[len(bare):]
+	}
+	j, err := message.ParseRecipient(full)
+	switch {
+	case name == "":
+		return "", fault.New(fault.Unsendable, "to: is empty")
+	case err != nil:
+		return "", fault.New(fault.Unsendable, "to: %q %v", shorten(name), err)
+	case j.Domain() == h.own:
+		// The server would hand it back to us, as a message from the sender.
+		return "", fault.New(fault.Unsendable, "to: %q is at posthorn's own domain, where nobody reads", shorten(name))
+	case h.options.RecipientsLocal && !h.local(j.Domain()):
+		return "", fault.New(fault.Forbidden, "to: %q is on another server, and policy.recipients is local", shorten(name))
+	}
+	return j, nil
+}
+
+// local reports whether a domain is one of the hosts, or below one.
+func (h *Handler) local(domain string) bool {
+	return slices.ContainsFunc(h.hosts, func(host string) bool {
+		return domain == host || strings.HasSuffix(domain, "."+host)
+	})
+}

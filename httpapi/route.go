@@ -1,0 +1,117 @@
+package httpapi
+
+import (
+	"net/url"
+	"strings"
+
+	"posthorn/internal/fault"
+)
+
+// A page is what a path leads to.
+type page int
+
+const (
+	messagePage page = iota
+	restPage
+	healthPage
+	readyPage
+)
+
+// allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
+func (p page) allow() string {
+	switch p {
+	case healthPage, readyPage:
+		return "GET, HEAD, OPTIONS"
+	}
+	return "POST, PUT, OPTIONS"
+}
+
+// route names the page for good: stanza ids are derived from it.
+func (p page) route() string {
+	if p == restPage {
+		return "rest"
+	}
+	return "message"
+}
+
+// A target is what the path alone says.
+type target struct {
+	page page
+	to   []string // recipients in the path, as written; nil: none
+	typ  string   // the message's type in the path; "": none
+}
+
+// route takes a path apart, of which escapes are left as they came.
+func (h *Handler) route(path string) (target, error) {
+	path = "/" + strings.Trim(path, "/")
+	switch path {
+	case "/healthz":
+		return target{page: healthPage}, nil
+	case "/readyz":
+		return target{page: readyPage}, nil
+	case "/rest":
+		return target{page: restPage}, nil
+	}
+	if rest, found := strings.CutPrefix(path, "/rest/message/"); found {
+		typ, to, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")
+		return pathTarget(restPage, typ, to)
+	}
+	if rest, found := h.belowBase(path); found {
+		return pathTarget(messagePage, "", rest)
+	}
+	return target{}, fault.New(fault.NoSuchPage, "there is nothing at this path: messages go to %s/user@example.com", h.base)
+}
+
+// belowBase gives what follows the messages' path. That is compared segment by
+// segment once unescaped, since %6D is an m (RFC 3986 §6.2.2.2).
+func (h *Handler) belowBase(path string) (rest string, found bool) {
+	end := segments(path, strings.Count(h.base, "/"))
+	if base, err := url.PathUnescape(path[:end]); err != nil || base != h.base {
+		return "", false
+	}
+	return path[end:], true
+}
+
+// segments is the length of the first n segments of a path.
+func segments(path string, n int) int {
+	end := 0
+	for range n {
+		i := strings.IndexByte(path[end+1:], '/')
+		if i < 0 {
+			return len(path)
+		}
+		end += 1 + i
+	}
+	return end
+}
+
+// pathTarget reads the recipients of a path. The commas that separate them are
+// those that came as such, so that %2C stands in a name.
+func pathTarget(p page, typ, to string) (target, error) {
+	t := target{page: p}
+	var err error
+	if t.typ, err = url.PathUnescape(typ); err != nil {
+		return t, fault.Wrap(err, fault.Malformed, "the path has an escape that is none")
+	}
+	to = strings.TrimLeft(to, "/")
+	if to == "" {
+		return t, nil
+	}
+	for part := range strings.SplitSeq(to, ",") {
+		name, err := url.PathUnescape(part)
+		if err != nil {
+			return t, fault.Wrap(err, fault.Malformed, "the path has an escape that is none")
+		}
+		t.to = append(t.to, name)
+	}
+	return t, nil
+}
+
+// escapedPath is the path as it came. URL.EscapedPath would be it, but that
+// escapes anew, without %2C, where a letter came unescaped.
+func escapedPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}

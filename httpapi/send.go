@@ -1,0 +1,69 @@
+package httpapi
+
+import (
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// send takes a request to send from its body to its answer.
+func (x *exchange) send(t target) error {
+	body, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	if err := x.checkOrigin(); err != nil {
+		return err
+	}
+	if x.from, err = x.sender(); err != nil {
+		return err
+	}
+	messages, err := x.compose(t, body)
+	if err != nil {
+		return err
+	}
+	x.report(x.deliver(messages))
+	return nil
+}
+
+// compose makes one message for each recipient, or none at all.
+func (x *exchange) compose(t target, body []byte) ([]*message.Message, error) {
+	key, err := idempotencyKey(x.r.Header)
+	if err != nil {
+		return nil, err
+	}
+	f, err := x.readFields(t, body)
+	if err != nil {
+		return nil, err
+	}
+	m, err := f.message()
+	if err != nil {
+		return nil, err
+	}
+	if x.to, err = x.recipients(f.to, x.from); err != nil {
+		return nil, err
+	}
+	m.From = x.from
+	if m.ID == "" {
+		m.ID = stanzaID(key, x.from, x.to, t.page)
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fault.New(fault.Unsendable, "%v", err)
+	}
+	x.id = m.ID
+	return forEach(m, x.to), nil
+}
+
+// forEach gives each recipient a message of their own.
+func forEach(m *message.Message, to []message.JID) []*message.Message {
+	if len(to) == 1 {
+		m.To = to[0]
+		return []*message.Message{m}
+	}
+	messages := make([]*message.Message, len(to))
+	for i, recipient := range to {
+		one := *m
+		one.To = recipient
+		messages[i] = &one
+	}
+	return messages
+}
