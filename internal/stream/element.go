@@ -58,14 +58,14 @@ func (e *Element) Condition(space string) (condition, text string) {
 
 // decode reads past the stream's header and builds the one element after it.
 func decode(d *xml.Decoder) (*Element, error) {
-	top, err := nextStart(d)
+	if _, err := nextStart(d); err != nil {
+		return nil, err
+	}
+	start, err := nextStart(d)
 	if err != nil {
 		return nil, err
 	}
-	if top, err = nextStart(d); err != nil {
-		return nil, err
-	}
-	return build(d, top)
+	return build(d, start)
 }
 
 func nextStart(d *xml.Decoder) (xml.StartElement, error) {
