@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -60,7 +64,7 @@ func (r *report) fail(step string, err error, hint string) {
 // the domain: connecting beside it would end its stream.
 func checkStream(ctx context.Context, r *report, c *config) {
 	step := "component " + c.Component.Domain
-	if address := runningAt(ctx, c.HTTP.Listen); address != "" {
+	if address := runningAt(ctx, c); address != "" {
 		r.ok(step, "in use by the posthorn that listens on %s and is ready", address)
 		return
 	}
@@ -112,36 +116,59 @@ func checkHosts(ctx context.Context, r *report, c *config) {
 			r.fail(step, err, "")
 			continue
 		}
-		tls := found.TLS
-		if tls == "" {
-			tls = "no TLS"
+		encryption := found.TLS
+		if encryption == "" {
+			encryption = "no TLS"
 		}
-		r.ok(step, "%s, %s, %s (offered: %s)", found.Address, tls, found.Mechanism, strings.Join(found.Mechanisms, ", "))
+		r.ok(step, "%s, %s, %s (offered: %s)", found.Address, encryption, found.Mechanism, strings.Join(found.Mechanisms, ", "))
 	}
 }
 
-// runningAt gives the address at which a posthorn is ready to send, if there
-// is one.
-func runningAt(ctx context.Context, addresses []string) string {
-	for _, address := range addresses {
-		if isReady(ctx, address) {
+// runningAt gives the address at which a posthorn with this configuration is
+// ready to send, if there is one.
+func runningAt(ctx context.Context, c *config) string {
+	scheme, trust := "http", (*tls.Config)(nil)
+	if c.HTTP.TLS.CertFile != "" {
+		scheme, trust = "https", trustOnly(c.HTTP.TLS.CertFile)
+	}
+	for _, address := range c.HTTP.Listen {
+		if isReady(ctx, address, scheme, trust) {
 			return address
 		}
 	}
 	return ""
 }
 
-func isReady(ctx context.Context, address string) bool {
+// trustOnly accepts the certificate in that file, whatever name it is for.
+func trustOnly(file string) *tls.Config {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil || len(leaf.DNSNames) == 0 {
+		return nil
+	}
+	trust := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: leaf.DNSNames[0]}
+	trust.RootCAs.AddCert(leaf)
+	return trust
+}
+
+func isReady(ctx context.Context, address, scheme string, trust *tls.Config) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	network, target := "tcp", address
 	if path, unix := strings.CutPrefix(address, "unix:"); unix {
 		network, target = "unix", path
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, target)
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://localhost/readyz", nil)
 	if err != nil {
 		return false
 	}

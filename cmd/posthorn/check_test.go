@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -97,5 +99,39 @@ func TestCheckBesideARunningOne(t *testing.T) {
 	}
 	if strings.Contains(h.log.String(), "stream lost") {
 		t.Fatal("the check ended the stream")
+	}
+}
+
+// TestTLS: with a certificate the listener speaks TLS alone, HTTP/2 too, and
+// the check finds it.
+func TestTLS(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	pair, err := p.CA.Issue("posthorn.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for file, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, "key.pem": {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := startPosthorn(t, p, "http:\n", fmt.Sprintf("http:\n  tls: {cert_file: %s/cert.pem, key_file: %s/key.pem}\n", dir, dir))
+	port := h.URL[strings.LastIndexByte(h.URL, ':'):]
+	base := []string{"--cacert", p.CAFile, "--connect-to", "posthorn.example.com" + port + ":127.0.0.1" + port}
+	xmpptest.Wait(t, 10*time.Second, "posthorn is ready", func() bool {
+		out, _ := h.curl("", append(base, "https://posthorn.example.com"+port+"/readyz")...)
+		return strings.HasSuffix(out, "\n200")
+	})
+	out, err := h.curl("", append(base, "-w", "\n%{http_version}", "https://posthorn.example.com"+port+"/msg/user", "-u", "me:mypassword", "-d", "by TLS")...)
+	if err != nil || !strings.Contains(out, `"status":"delivered"`) || !strings.HasSuffix(out, "\n2") {
+		t.Fatalf("curl says %v: %s", err, out)
+	}
+	if out, exit := checkFile(t, h.Config); exit != 0 || !strings.Contains(out, "in use by the posthorn") {
+		t.Fatalf("exit %d:\n%s", exit, out)
 	}
 }
