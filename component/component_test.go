@@ -328,6 +328,22 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// TestPoisonAndGone: what was written is never said not to be sent, even when
+// there is no second stream to try it on.
+func TestPoisonAndGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{connect: func(n int, _ *peer) bool { return n == 0 }}
+		s.onMessage = func(_ int, p *peer, _ *stream.Element) bool {
+			p.streamError("not-well-formed")
+			return true
+		}
+		c := s.start(t)
+		up(t, c)
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
+		wantKind(t, err, fault.Unconfirmed)
+	})
+}
+
 // TestSilentServer: whatever the phase in which a server falls silent, it is
 // given up within 30 s.
 func TestSilentServer(t *testing.T) {

@@ -50,31 +50,36 @@ func (c *Component) runSession(ctx context.Context) error {
 
 // settle decides about messages that were written and not confirmed when a
 // stream ended with err.
-func (c *Component) settle(unconfirmed []*delivery, err error) {
+func (c *Component) settle(written []*delivery, err error) {
 	if !blamesContent(err) {
-		for _, d := range unconfirmed {
-			c.resolve(d, outcome{err: fault.Wrap(err, fault.Unconfirmed,
-				"the connection to the XMPP server was lost before it confirmed the message, which may or may not have been delivered")})
+		for _, d := range written {
+			c.resolve(d, outcome{err: unconfirmed(err)})
 		}
 		return
 	}
-	if len(unconfirmed) == 1 && unconfirmed[0].suspect {
-		d := unconfirmed[0]
+	if len(written) == 1 && written[0].suspect {
+		d := written[0]
 		c.opts.Log.Error("a message ended the stream twice and is dropped",
 			"jid", d.message.From, "to", d.message.To, "id", d.message.ID, "err", err)
 		c.resolve(d, outcome{err: fault.Wrap(err, fault.Rejected, "the XMPP server ends the stream because of this message: change its content")})
 		return
 	}
-	for _, d := range unconfirmed {
+	for _, d := range written {
 		d.suspect = true
 	}
-	c.suspects = append(unconfirmed, c.suspects...)
+	c.suspects = append(written, c.suspects...)
+}
+
+// unconfirmed is the answer for a message that was written on a stream that
+// has ended.
+func unconfirmed(err error) *fault.Error {
+	return fault.Wrap(err, fault.Unconfirmed, "the connection to the XMPP server was lost before it confirmed the message, which may or may not have been delivered")
 }
 
 // refuseWaiting answers everybody who waits for a stream.
 func (c *Component) refuseWaiting(err *fault.Error) {
 	for _, d := range c.suspects {
-		c.resolve(d, outcome{err: err})
+		c.resolve(d, outcome{err: unconfirmed(err)})
 	}
 	c.suspects = nil
 	for {

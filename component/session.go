@@ -195,6 +195,9 @@ func (s *session) send(deliveries []*delivery) error {
 			continue
 		}
 		if err := s.encode(d); err != nil {
+			if d.suspect { // it was written before, so "not sent" would be untrue
+				err = unconfirmed(err)
+			}
 			s.c.resolve(d, outcome{err: err})
 			continue
 		}

@@ -183,25 +183,28 @@ func (s *session) awaitPrivilege(ctx context.Context) {
 	}
 }
 
-// privilege reads an advertisement: a host pushes what it grants us (XEP-0356
-// §4.1). Which version of the namespace it speaks is seen from it. Nobody but
-// a host can send one in its name, and a host is only believed about itself.
+// privilege reads an advertisement: a host pushes what it grants us, and pushes
+// again when that changes (XEP-0356 §4.1). Which version of the namespace it
+// speaks is seen from it. Nobody but a host can send one in its name, and a
+// host is only believed about itself.
 func (s *session) privilege(e *stream.Element) {
 	if s.c.opts.Mode == Direct || e.Attr("to") != s.c.opts.Domain {
 		return
 	}
 	for _, namespace := range []string{"urn:xmpp:privilege:2", "urn:xmpp:privilege:1"} {
-		granted := e.Child(namespace, "privilege")
-		if granted == nil {
+		advertised := e.Child(namespace, "privilege")
+		if advertised == nil {
 			continue
 		}
-		for _, perm := range granted.Children {
+		granted := ""
+		for _, perm := range advertised.Children {
 			if perm.Attr("access") == "message" && perm.Attr("type") == "outgoing" {
-				s.c.learn(e.Attr("from"), func(v *voice) { v.namespace = namespace })
-				notify(s.advertised)
-				return
+				granted = namespace
 			}
 		}
+		s.c.learn(e.Attr("from"), func(v *voice) { v.namespace = granted })
+		notify(s.advertised)
+		return
 	}
 }
 

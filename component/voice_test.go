@@ -92,6 +92,23 @@ func TestWrapped(t *testing.T) {
 	})
 }
 
+// TestGrantWithdrawn: a host may take back what it granted.
+func TestGrantWithdrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{greet: grant("urn:xmpp:privilege:2", "example.com")}
+		s.onMessage = func(_ int, p *peer, _ *stream.Element) bool {
+			return p.say(`<message from='example.com' to='post.example.com'><privilege xmlns='urn:xmpp:privilege:2'><perm type='none' access='message'/></privilege></message>`)
+		}
+		c := s.start(t, func(o *Options) { o.Mode = Privilege })
+		up(t, c)
+		if _, err := c.Deliver(t.Context(), text("user@example.com", "a1")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a2"))
+		wantKind(t, err, fault.Unavailable)
+	})
+}
+
 // TestMuteHost: a host that the server does not let us speak for answers by
 // itself alone.
 func TestMuteHost(t *testing.T) {
