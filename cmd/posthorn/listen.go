@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,7 @@ func apiListeners(c *config) ([]net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
 	}
+	listeners = slices.DeleteFunc(listeners, func(l net.Listener) bool { return l == nil }) // what is no socket
 	if len(listeners) == 0 {
 		if listeners, err = listenAll(c.HTTP.Listen); err != nil {
 			return nil, fmt.Errorf("http.listen: %w", err)
