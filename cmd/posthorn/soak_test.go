@@ -29,3 +29,5 @@ func TestSlowRequests(t *testing.T) {
 		})
 	}
 }
+
+func TestLongRestartStorm(t *testing.T) { restartStorm(t, 30) }
