@@ -2,8 +2,8 @@ package component
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -494,16 +494,49 @@ func TestReplaced(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{}
-		c := New(Options{Domain: "post.example.com", Dial: s.dial})
+		closed := false
+		s := &server{ended: func(err error) { closed = err == io.EOF }}
+		opts := s.options(t)
+		c := New(opts)
 		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Run(ctx)
+		}()
+		up(t, c)
 		cancel()
-		c.Run(ctx)
+		<-done
+		synctest.Wait()
+		if !closed {
+			t.Error("the stream was cut, not closed")
+		}
 		if c.State() != Down {
-			t.Fatalf("State() = %v after the end", c.State())
+			t.Errorf("State() = %v after the end", c.State())
 		}
-		if _, err := c.Deliver(t.Context(), text("user@example.com", "a1")); !errors.As(err, new(*fault.Error)) {
-			t.Fatalf("Deliver() = %v", err)
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
+		wantKind(t, err, fault.Unavailable)
+	})
+}
+
+// TestWindow: a server that is behind gets no more than it may have at once.
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		batches := 0
+		s := &server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool {
+			batches = p.barriers - 1
+			return p.barriers > 1
+		}}
+		c := s.start(t)
+		up(t, c)
+		var wait sync.WaitGroup
+		for i := range 3 * window {
+			wait.Go(func() { _, _ = c.Deliver(t.Context(), text("user@example.com", fmt.Sprint(i))) })
+			synctest.Wait()
 		}
+		if batches != window {
+			t.Errorf("%d batches are in flight, want %d", batches, window)
+		}
+		wait.Wait()
 	})
 }

@@ -24,7 +24,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type peer struct {
 	conn     net.Conn
 	reader   *stream.Reader
-	barriers int // how many it got
+	barriers int   // how many it got
+	err      error // why hear gave nil
+
+	checkFrom bool // as server.checkFrom, for this connection
 }
 
 // accept answers the header and the handshake, as Prosody does.
@@ -50,6 +53,7 @@ func (p *peer) say(format string, args ...any) bool {
 func (p *peer) hear() *stream.Element {
 	e, err := p.reader.Next()
 	if err != nil {
+		p.err = err
 		return nil
 	}
 	return e
@@ -67,7 +71,8 @@ type server struct {
 	greet     func(n int, p *peer)                         // right after the handshake
 	onMessage func(n int, p *peer, e *stream.Element) bool // true: handled
 	onBarrier func(n int, p *peer, e *stream.Element) bool
-	checkFrom bool // ends the stream on a from of another domain
+	ended     func(error) // how the component's side of a connection ended
+	checkFrom bool        // ends the stream on a from of another domain
 
 	stopped chan struct{} // closed at the test's end
 
@@ -101,7 +106,7 @@ func (s *server) serve(n int, p *peer) {
 	}
 	for e := p.hear(); e != nil; e = p.hear() {
 		switch {
-		case s.checkFrom && !strings.HasSuffix(e.Attr("from"), "post.example.com"):
+		case (s.checkFrom || p.checkFrom) && !strings.HasSuffix(e.Attr("from"), "post.example.com"):
 			p.streamError("invalid-from")
 			return
 		case e.Name.Local == "iq" && e.Attr("from") == e.Attr("to"):
@@ -112,6 +117,9 @@ func (s *server) serve(n int, p *peer) {
 		case e.Name.Local == "message":
 			s.message(n, p, e)
 		}
+	}
+	if s.ended != nil {
+		s.ended(p.err)
 	}
 }
 
@@ -143,14 +151,19 @@ func (s *server) dials() int {
 	return s.connections
 }
 
-// start runs a component on s until the test ends.
-func (s *server) start(t *testing.T, change ...func(*Options)) *Component {
-	t.Helper()
-	opts := Options{
+// options are those of a component on s.
+func (s *server) options(t *testing.T) Options {
+	return Options{
 		Domain: "post.example.com", Secret: secret.New("secret"), Hosts: []string{"example.com"},
 		MaxStanza: 10000, ConfirmTimeout: 5 * time.Second,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: prometheus.NewRegistry(), Dial: s.dial,
 	}
+}
+
+// start runs a component on s until the test ends.
+func (s *server) start(t *testing.T, change ...func(*Options)) *Component {
+	t.Helper()
+	opts := s.options(t)
 	for _, f := range change {
 		f(&opts)
 	}

@@ -67,6 +67,7 @@ var strange = []string{
 	`<iq type='result' from='a@b' xmlns:e='urn:e' e:from='post.example.com' to='post.example.com' id='BARRIER'/>`,
 	`<message type='error' from='a@b' to='post.example.com' id='a1'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
 	`<message type='error' from='a@b' to='me@post.example.com' id='a1'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+	`<message type='error' from='example.com' to='post.example.com' id='a1'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
 	`<message type='error' from='a@b' xmlns:e='urn:e' to='post.example.com' e:to='me@example.com' id='a1'/>`,
 	`<message from='evil.example' to='post.example.com'><privilege xmlns='urn:xmpp:privilege:2'><perm type='outgoing' access='message'/></privilege></message>`,
 	`<message from='a@example.com' to='post.example.com'><privilege xmlns='urn:xmpp:privilege:2'><perm type='outgoing' access='message'/></privilege></message>`,

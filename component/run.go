@@ -67,7 +67,7 @@ func (c *Component) settle(written []*delivery, err error) {
 	for _, d := range written {
 		d.suspect = true
 	}
-	c.suspects = append(written, c.suspects...)
+	c.suspects = written // those of before are settled: they go first, one by one
 }
 
 // unconfirmed is the answer for a message that was written on a stream that

@@ -136,8 +136,7 @@ func TestMuteHost(t *testing.T) {
 // configuration is noticed by itself.
 func TestAsksAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{checkFrom: true}
-		s.connect = func(n int, _ *peer) bool { s.checkFrom = n < 2; return true }
+		s := &server{connect: func(n int, p *peer) bool { p.checkFrom = n < 2; return true }}
 		c := s.start(t)
 		up(t, c)
 		if c.Ready() {
@@ -146,6 +145,25 @@ func TestAsksAgain(t *testing.T) {
 		time.Sleep(askAgain + 5*time.Second)
 		if !c.Ready() {
 			t.Fatal("not ready after the change")
+		}
+	})
+}
+
+// TestAnswerChanges: what one stream allowed says nothing about the next.
+func TestAnswerChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		s.connect = func(n int, p *peer) bool { p.checkFrom = n > 0; return true }
+		s.onMessage = func(n int, p *peer, _ *stream.Element) bool { return n == 0 && p.conn.Close() == nil }
+		c := s.start(t)
+		up(t, c)
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
+		wantKind(t, err, fault.Unconfirmed)
+		time.Sleep(5 * time.Second)
+		_, err = c.Deliver(t.Context(), text("user@example.com", "a2"))
+		wantKind(t, err, fault.Unavailable)
+		if s.dials() != 3 {
+			t.Fatalf("%d connections, want 3: the second ends with the question, the third knows", s.dials())
 		}
 	})
 }
