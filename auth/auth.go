@@ -63,7 +63,7 @@ type Verifier struct {
 	log           *slog.Logger
 	metrics       *metrics
 	cache         *cache
-	flights       *flights
+	flights       map[string]*flights // by domain; immutable after New
 	dialer        dialer
 }
 
@@ -74,7 +74,7 @@ func New(o Options) (*Verifier, error) {
 		log:     o.Log,
 		metrics: newMetrics(o.Metrics),
 		cache:   newCache(o.CacheTTL, o.CacheSize),
-		flights: newFlights(),
+		flights: map[string]*flights{},
 		dialer:  dialer{dial: o.Dial, resolver: o.Resolver},
 	}
 	if v.log == nil {
@@ -90,12 +90,19 @@ func New(o Options) (*Verifier, error) {
 	if v.hosts, err = readHosts(o.Hosts); err != nil {
 		return nil, err
 	}
+	for domain := range v.hosts {
+		v.flights[domain] = newFlights()
+	}
 	v.defaultDomain, err = v.chooseDefault(o.DefaultDomain, o.Hosts)
 	return v, err
 }
 
 // Close ends the probes under way and waits for them.
-func (v *Verifier) Close() { v.flights.close() }
+func (v *Verifier) Close() {
+	for _, f := range v.flights {
+		f.close()
+	}
+}
 
 // Verify checks a password and gives the bare JID whose it is. The error is a
 // *fault.Error: Unauthenticated when the credentials are wrong, Unavailable
@@ -112,8 +119,11 @@ func (v *Verifier) Verify(ctx context.Context, user string, password secret.Valu
 		return account, nil
 	case errors.Is(err, errRefused):
 		v.log.Info("login failed", "jid", account)
-		waitForStep(ctx, began)
+		waitForStep(ctx, began, refusalStep)
 		return "", fault.New(fault.Unauthenticated, "wrong user name or password")
+	case reasonOf(err, Broken) == Busy:
+		v.metrics.probes.WithLabelValues(string(Busy)).Inc()
+		return "", fault.Wrap(err, fault.Unavailable, "too many passwords are being checked: try again")
 	}
 	return "", fault.Wrap(err, fault.Unavailable, "the XMPP server for %s cannot check passwords now: try again later", account.Domain())
 }
@@ -135,12 +145,13 @@ func (v *Verifier) verdict(ctx context.Context, account message.JID, password se
 		return errRefused
 	}
 	v.metrics.cache.WithLabelValues("miss").Inc()
-	return v.flights.share(ctx, mac, account, func(ctx context.Context) error {
+	return v.flights[account.Domain()].share(ctx, mac, account, func(ctx context.Context) error {
 		return v.probe(ctx, host, account, mac, password)
 	})
 }
 
-// probe asks the server and remembers its verdict.
+// probe asks the server, remembers its verdict, and logs why there was none:
+// those who wait for it may all have gone.
 func (v *Verifier) probe(ctx context.Context, host Host, account message.JID, mac fingerprint, password secret.Value) error {
 	began := time.Now()
 	err := v.ask(ctx, host, account, password)
@@ -150,6 +161,8 @@ func (v *Verifier) probe(ctx context.Context, host Host, account message.JID, ma
 		v.cache.put(account, mac, good)
 	case errors.Is(err, errRefused):
 		v.cache.put(account, mac, bad)
+	default:
+		v.log.Warn("password not checked", "jid", host.Domain, "err", err)
 	}
 	v.metrics.probes.WithLabelValues(outcome(err)).Inc()
 	return err
@@ -166,10 +179,10 @@ func (v *Verifier) ask(ctx context.Context, host Host, account message.JID, pass
 	return s.login(account.Local(), password)
 }
 
-// waitForStep returns at the next multiple of refusalStep after began, or when
-// nobody waits any more.
-func waitForStep(ctx context.Context, began time.Time) {
-	timer := time.NewTimer(refusalStep - time.Since(began)%refusalStep)
+// waitForStep returns at the next multiple of step after began, or when nobody
+// waits any more.
+func waitForStep(ctx context.Context, began time.Time, step time.Duration) {
+	timer := time.NewTimer(step - time.Since(began)%step)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

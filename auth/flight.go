@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,20 +12,25 @@ import (
 const (
 	// probeTimeout bounds a probe, its waiting for a turn included.
 	probeTimeout = 10 * time.Second
-	// maxProbes at a time: a listener's backlog may be 5, and each costs the
-	// server a TLS handshake.
+	// maxProbes at a time for one host: a listener's backlog may be 5, and each
+	// costs the server a TLS handshake.
 	maxProbes = 16
 	// maxAccountProbes keeps wrong passwords for one account, from wherever
 	// they come, from taking every turn.
 	maxAccountProbes = 2
 	// maxAccountWaiting and maxWaiting bound the goroutines that wait for a
-	// turn. At 10 ms a probe the last of them is answered in a third of a
-	// second and in two thirds.
-	maxAccountWaiting = 64
+	// turn, for one account and one host.
+	maxAccountWaiting = 32
 	maxWaiting        = 1024
+	// A refused probe keeps its turn for a multiple of turnStep. Else those who
+	// queue for an account that does not exist, which takes the server less
+	// time to refuse, would be done earlier, and the sum of many turns shows
+	// what refusalStep hides of one.
+	turnStep = 50 * time.Millisecond
 )
 
-// flights are the probes under way. Those who ask the same thing at the same
+// flights are the probes under way for one host: one that is silent takes no
+// turns from the others. Those who ask the same thing at the same
 // time share one probe, and it outlives any of them. (x/sync/singleflight
 // does not tell when its goroutine has ended, and close has to.)
 type flights struct {
@@ -118,7 +124,12 @@ func (f *flights) fly(q *queue, probe func(context.Context) error) error {
 			return &ProbeError{Busy, "", ctx.Err()}
 		}
 	}
-	return probe(ctx)
+	began := time.Now()
+	err := probe(ctx)
+	if errors.Is(err, errRefused) {
+		waitForStep(ctx, began, turnStep)
+	}
+	return err
 }
 
 func (f *flights) leave(mac fingerprint, account message.JID, q *queue) {

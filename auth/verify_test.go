@@ -308,17 +308,17 @@ func TestTurns(t *testing.T) {
 		}
 		ask("one-too-many@example.com", "x")
 		synctest.Wait()
-		r.flights.mu.Lock()
-		if n := len(r.flights.shared); n != maxWaiting || time.Since(began) != 0 {
+		r.flights["example.com"].mu.Lock()
+		if n := len(r.flights["example.com"].shared); n != maxWaiting || time.Since(began) != 0 {
 			t.Errorf("%d wait after %v, want %d at once", n, time.Since(began), maxWaiting)
 		}
-		r.flights.mu.Unlock()
+		r.flights["example.com"].mu.Unlock()
 		all.Wait()
 		if took := time.Since(began); took != probeTimeout {
 			t.Errorf("told after %v, want %v", took, probeTimeout)
 		}
 		r.done()
-		if len(r.flights.accounts)+len(r.flights.shared) > 0 {
+		if len(r.flights["example.com"].accounts)+len(r.flights["example.com"].shared) > 0 {
 			t.Error("flights are left")
 		}
 	})
