@@ -12,10 +12,8 @@ import (
 
 // validate gives every value that cannot work.
 func (c *config) validate(found *mistakes) {
-	if account, err := message.ParseAccount("user@" + c.Component.Domain); err != nil {
+	if !normalize(&c.Component.Domain) {
 		found.add("component.domain", "is %q and has to be the component's own domain, such as post.example.com", c.Component.Domain)
-	} else {
-		c.Component.Domain = account.Domain()
 	}
 	if c.Component.Secret.Empty() {
 		found.add("component.secret", "is missing: the same as component_secret in the server's configuration")
@@ -40,6 +38,7 @@ func (c *config) validate(found *mistakes) {
 	}
 	c.validateHTTP(found)
 	c.validateHosts(found)
+	c.validateSenders(found)
 }
 
 func (m *mistakes) oneOf(key, value string, allowed ...string) {
@@ -52,9 +51,9 @@ func (c *config) validateHTTP(found *mistakes) {
 	if len(c.HTTP.Listen) == 0 {
 		found.add("http.listen", "is empty: nobody could send")
 	}
-	for _, address := range c.HTTP.Listen {
+	for i, address := range c.HTTP.Listen {
 		if !isListenAddress(address) {
-			found.add("http.listen", "%q has to be host:port or unix:/path", address)
+			found.add(fmt.Sprintf("http.listen[%d]", i), "%q has to be host:port or unix:/path", address)
 		}
 	}
 	if c.Metrics.Listen != "" && !isListenAddress(c.Metrics.Listen) {
@@ -63,9 +62,9 @@ func (c *config) validateHTTP(found *mistakes) {
 	if c.HTTP.Path != "" && c.HTTP.Path[0] != '/' {
 		found.add("http.path", "is %q and has to begin with a slash", c.HTTP.Path)
 	}
-	for _, origin := range c.HTTP.CORSOrigins {
+	for i, origin := range c.HTTP.CORSOrigins {
 		if u, err := url.Parse(origin); err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" {
-			found.add("http.cors_origins", "%q has to be scheme://host, such as https://status.example.com", origin)
+			found.add(fmt.Sprintf("http.cors_origins[%d]", i), "%q has to be scheme://host, such as https://status.example.com", origin)
 		}
 	}
 	if (c.HTTP.TLS.CertFile == "") != (c.HTTP.TLS.KeyFile == "") {
@@ -92,12 +91,10 @@ func (c *config) validateHosts(found *mistakes) {
 			host.TLS = "starttls"
 		}
 		found.oneOf(key+".tls", host.TLS, "starttls", "direct", "none")
-		account, err := message.ParseAccount("user@" + host.Domain)
-		if err != nil {
+		if !normalize(&host.Domain) {
 			found.add(key+".domain", "is %q and has to be a domain, such as example.com", host.Domain)
 			continue
 		}
-		host.Domain = account.Domain()
 		if err := host.check(); err != nil {
 			found.add(key, "%v", err)
 		}
@@ -109,6 +106,7 @@ func (c *config) validateHosts(found *mistakes) {
 			found.add(key+".domain", "is the component's own, and has to be that of the users")
 		}
 	}
+	normalize(&c.Auth.DefaultDomain)
 	if c.Auth.DefaultDomain != "" && !seen[c.Auth.DefaultDomain] {
 		found.add("auth.default_domain", "%s is none of auth.hosts", c.Auth.DefaultDomain)
 	}
@@ -121,4 +119,29 @@ func (c *config) domains() []string {
 		all = append(all, host.Domain)
 	}
 	return all
+}
+
+// validateSenders reads policy.senders, in which a typo would silently allow
+// nobody.
+func (c *config) validateSenders(found *mistakes) {
+	for i := range c.Policy.Senders {
+		sender := &c.Policy.Senders[i]
+		account, err := message.ParseAccount(*sender)
+		switch {
+		case err == nil && !strings.Contains(*sender, "/"):
+			*sender = string(account)
+		case !normalize(sender):
+			found.add(fmt.Sprintf("policy.senders[%d]", i), "%q has to be a JID such as me@example.com, or a domain", *sender)
+		}
+	}
+}
+
+// normalize gives a domain the form in which addresses have it.
+func normalize(domain *string) bool {
+	account, err := message.ParseAccount("user@" + *domain)
+	if err != nil || account.Local() != "user" {
+		return false
+	}
+	*domain = account.Domain()
+	return true
 }
