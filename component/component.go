@@ -43,7 +43,7 @@ type Options struct {
 	Address        string   // host:port of the server's component listener
 	Mode           Mode     // Auto where empty
 	Hosts          []string // domains whose users send
-	MaxStanza      int      // bytes on the wire, a wrapper included
+	MaxStanza      int      // bytes on the wire, a wrapper included; MaxStanzaLimit at most
 	ConfirmTimeout time.Duration
 	Version        string // what XEP-0092 is answered with
 	Log            *slog.Logger
@@ -52,11 +52,15 @@ type Options struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 }
 
+// MaxStanzaLimit is what Prosody takes from a component unless told otherwise
+// (component_stanza_size_limit); more would end the stream.
+const MaxStanzaLimit = 512 << 10 // bytes
+
 // queueLength bounds the messages that wait for the writer: about a tenth of
 // a second of a server's work. What comes beyond is better told to try later.
 const queueLength = 1024
 
-// A Component is the posthorn's end of the stream, whether or not there is a
+// A Component is our end of the stream, whether or not there is a
 // connection now. Make it with New, and give it a goroutine with Run.
 type Component struct {
 	opts    Options // immutable after New
@@ -71,6 +75,7 @@ type Component struct {
 		logged time.Time
 	}
 
+	// Guarded by mu.
 	mu       sync.Mutex
 	state    State
 	voices   map[string]voice    // by host: what this session found out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -74,18 +75,26 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
+// TestServerThatTellsNothing: silence means little where the server does not
+// bounce what it cannot deliver.
 func TestServerThatTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{}
-		silent := func(_ int, _ *peer, e *stream.Element) bool { return true }
-		s.onMessage = silent
-		c := s.start(t, func(o *Options) { o.Hosts = []string{"example.com", "elsewhere.example"} })
+		c := (&server{mute: true}).start(t)
 		up(t, c)
-		// elsewhere.example's question bounces here as well; take that back.
-		c.learn("example.com", func(v *voice) { v.tells = false })
 		if status, err := c.Deliver(t.Context(), text("user@example.com", "a1")); status != message.Routed || err != nil {
 			t.Fatalf("Deliver() = %q, %v; want routed", status, err)
 		}
+	})
+}
+
+// TestServerThatSwallows: a server that drops what is sent in the name of others
+// does not allow it, even if it keeps the stream.
+func TestServerThatSwallows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := (&server{deaf: true}).start(t)
+		up(t, c)
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
+		wantKind(t, err, fault.Unavailable)
 	})
 }
 
@@ -148,6 +157,140 @@ func TestSameIDToSeveral(t *testing.T) {
 	})
 }
 
+// TestAmbiguousBounce: an error that names none of several recipients is
+// nobody's, and nobody is taken for delivered.
+func TestAmbiguousBounce(t *testing.T) {
+	for _, test := range []struct {
+		name, from string // of the error
+		want       [2]string
+	}{
+		{"exactly", "user@example.com/b", [2]string{"routed none", fmt.Sprint(" ", int(fault.Undeliverable))}},
+		{"by the bare address", "ann@example.com/B", [2]string{fmt.Sprint(" ", int(fault.Undeliverable)), "routed none"}},
+		{"not at all", "USER@EXAMPLE.COM", [2]string{"routed none", "routed none"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				both := make(chan struct{}, 2)
+				s := &server{onMessage: func(_ int, p *peer, e *stream.Element) bool {
+					if both <- struct{}{}; len(both) < 2 {
+						return true
+					}
+					return p.say(`<message from='%s' to='me@example.com' id='same' type='error'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`, test.from)
+				}, onBarrier: func(_ int, p *peer, e *stream.Element) bool { return p.barriers > 1 && len(both) < 2 }}
+				c := s.start(t)
+				up(t, c)
+				var wait sync.WaitGroup
+				var got [2]string
+				for i, to := range []message.JID{"ann@example.com", "user@example.com/b"} {
+					wait.Go(func() {
+						status, err := c.Deliver(t.Context(), text(to, "same"))
+						got[i] = fmt.Sprint(status, " ", kindOf(err))
+					})
+				}
+				wait.Wait()
+				if test.name == "exactly" {
+					test.want[0] = "delivered none" // the other one is not in doubt
+				}
+				if got != test.want {
+					t.Errorf("outcomes are %q, want %q", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestDeepBounce: an error that carries our own message is not too deep.
+func TestDeepBounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{onMessage: func(_ int, p *peer, e *stream.Element) bool {
+			return p.say(`<message from='user@example.com' to='me@example.com' id='a1' type='error'><x>%s%s</x><error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+				strings.Repeat("<em>", 70), strings.Repeat("</em>", 70))
+		}}
+		c := s.start(t)
+		up(t, c)
+		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
+		wantKind(t, err, fault.Forbidden)
+	})
+}
+
+// TestBatchBytes: one write keeps the server busy for a bounded time.
+func TestBatchBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{}
+		largest := 0
+		c := s.start(t, func(o *Options) {
+			o.MaxStanza = MaxStanzaLimit
+			dial := o.Dial
+			o.Dial = func(ctx context.Context) (net.Conn, error) {
+				conn, err := dial(ctx)
+				return measured{conn, &largest}, err
+			}
+		})
+		up(t, c)
+		var wait sync.WaitGroup
+		for i := range 20 {
+			wait.Go(func() {
+				m := text("user@example.com", fmt.Sprint(i))
+				m.Subject = strings.Repeat("'", 40000)
+				if _, err := c.Deliver(t.Context(), m); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if limit := batchBytes + 6*40000 + 1000; largest > limit {
+			t.Errorf("a write of %d bytes, more than %d", largest, limit)
+		}
+	})
+}
+
+type measured struct {
+	net.Conn
+	largest *int
+}
+
+func (m measured) Write(p []byte) (int, error) {
+	*m.largest = max(*m.largest, len(p))
+	return m.Conn.Write(p)
+}
+
+// TestGone: when the stream does not come back, what was written is unknown,
+// and what waits in the queue is said not to be sent.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var current *peer
+		s := &server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool { return p.barriers > 1 }}
+		s.connect = func(n int, p *peer) bool {
+			current = p
+			return n == 0
+		}
+		c := s.start(t)
+		up(t, c)
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		outcomes := make(map[fault.Kind]int)
+		for i := range window + 7 {
+			wait.Go(func() {
+				_, err := c.Deliver(t.Context(), text("user@example.com", fmt.Sprint(i)))
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes[fault.Of(err).Kind]++
+			})
+			synctest.Wait()
+		}
+		began := time.Now()
+		_ = current.conn.Close()
+		wait.Wait()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("answered after %v", took)
+		}
+		if diff := cmp.Diff(map[fault.Kind]int{fault.Unconfirmed: window, fault.Unavailable: 7}, outcomes); diff != "" {
+			t.Error(diff)
+		}
+		nothingUnderway(t, c)
+	})
+}
+
 func TestNotSent(t *testing.T) {
 	never := func(int, *peer, *stream.Element) bool { return true }
 	t.Run("too large", func(t *testing.T) {
@@ -199,6 +342,11 @@ func TestNotSent(t *testing.T) {
 				})
 			}
 			wait.Wait()
+			c.mu.Lock()
+			if n := len(c.underway); n > window*batchMessages {
+				t.Errorf("%d keys are still taken", n)
+			}
+			c.mu.Unlock()
 			if len(refused) < queueLength-window*batchMessages-1 {
 				t.Fatalf("%d of %d were told to try later", len(refused), 2*queueLength)
 			}
@@ -284,64 +432,6 @@ func TestStreamEnds(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestPoison: a message that the server ends the stream for is found and
-// dropped, and those beside it arrive.
-func TestPoison(t *testing.T) {
-	for _, condition := range []string{"not-well-formed", "policy-violation", "invalid-xml"} {
-		t.Run(condition, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := &server{}
-				s.onMessage = func(n int, p *peer, e *stream.Element) bool {
-					if e.Attr("id") != "poison" {
-						return false
-					}
-					p.streamError(condition)
-					return true
-				}
-				c := s.start(t)
-				up(t, c)
-				var wait sync.WaitGroup
-				for _, id := range []string{"a", "b", "poison", "c", "d"} {
-					wait.Go(func() {
-						status, err := c.Deliver(t.Context(), text("user@example.com", id))
-						if id == "poison" {
-							wantKind(t, err, fault.Rejected)
-						} else if status != message.Delivered || err != nil {
-							t.Errorf("%s: %q, %v", id, status, err)
-						}
-					})
-				}
-				wait.Wait()
-				time.Sleep(time.Second)
-				if s.dials() != 3 {
-					t.Errorf("%d connections, want 3: the poison may end two", s.dials())
-				}
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				if len(c.underway) != 0 {
-					t.Errorf("%d messages are still under way", len(c.underway))
-				}
-			})
-		})
-	}
-}
-
-// TestPoisonAndGone: what was written is never said not to be sent, even when
-// there is no second stream to try it on.
-func TestPoisonAndGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &server{connect: func(n int, _ *peer) bool { return n == 0 }}
-		s.onMessage = func(_ int, p *peer, _ *stream.Element) bool {
-			p.streamError("not-well-formed")
-			return true
-		}
-		c := s.start(t)
-		up(t, c)
-		_, err := c.Deliver(t.Context(), text("user@example.com", "a1"))
-		wantKind(t, err, fault.Unconfirmed)
-	})
 }
 
 // TestSilentServer: whatever the phase in which a server falls silent, it is
@@ -467,6 +557,18 @@ func TestRefusedHandshake(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReplacedAtOnce: the same before the first message could flow.
+func TestReplacedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{greet: func(_ int, p *peer) { p.streamError("conflict") }}
+		c := s.start(t)
+		time.Sleep(50 * time.Second)
+		if s.dials() != 1 || c.State() != Refused {
+			t.Fatalf("%d connections within a minute, %v", s.dials(), c.State())
+		}
+	})
 }
 
 func TestReplaced(t *testing.T) {

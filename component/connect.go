@@ -19,11 +19,13 @@ import (
 // still accepts connections, in its kernel.
 const handshakeWait = 10 * time.Second
 
-// readLimits bound what the server may send in one element. An error may carry
-// the message that it is about, and that four times as long once escaped.
+// readSize and readDepth bound what the server may send in one element. An
+// error may carry the message that it is about, with every quote escaped anew
+// and HTML of some depth in it, and must not be lost: the barrier after it would
+// confirm the message. So MaxStanza may be a quarter of readSize.
 const (
-	readSize  = 1 << 20
-	readDepth = 64
+	readSize  = 4 * MaxStanzaLimit // bytes
+	readDepth = 128
 )
 
 // A StreamError ends a stream (RFC 6120 §4.9).
@@ -70,10 +72,11 @@ type lostError struct {
 func (e *lostError) Error() string { return "component: stream lost: " + e.err.Error() }
 func (e *lostError) Unwrap() error { return e.err }
 
-// replaced reports whether another connection took over the domain.
-func (e *lostError) replaced() bool {
-	var s *StreamError
-	return errors.As(e.err, &s) && s.Condition == "conflict"
+// replaced reports whether another connection took over the domain after ours
+// had shaken hands.
+func replaced(err error) bool {
+	var e *StreamError
+	return errors.As(err, &e) && e.Condition == "conflict" && !errors.As(err, new(*RefusedError))
 }
 
 // connect dials and shakes hands (XEP-0114 §3).

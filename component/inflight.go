@@ -44,31 +44,45 @@ func (f *inflight) returned(id string) (done []batch, ok bool) {
 	return nil, false
 }
 
-// bounced takes out the delivery that an error is about: wireID, and where
-// they are known the addresses (sender is empty for a wrapper's error). The
-// server may write the recipient in another form than we did, so that is only
-// asked where one request sent the same id to several.
+// bounced takes out the delivery that an error is about: by wireID and, in
+// direct mode, by its addresses (sender is empty for a wrapper's error). The
+// server may write the recipient in another form than we did, and one request
+// may have sent one id to several: where even the bare address does not tell
+// which of them bounced, none is blamed, and none is taken for delivered.
 func (f *inflight) bounced(wireID string, sender, recipient message.JID) *delivery {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var found **delivery
-	for i := range f.batches {
-		for j := range f.batches[i].deliveries {
-			d := &f.batches[i].deliveries[j]
-			if *d == nil || (*d).wireID != wireID || (*d).wrapped != (sender == "") || sender != "" && (*d).message.From != sender {
-				continue
-			}
-			if found == nil || (*d).message.To == recipient {
-				found = d
+	candidates := f.find(func(d *delivery) bool {
+		return d.wireID == wireID && d.wrapped == (sender == "") && (d.wrapped || d.message.From == sender)
+	})
+	for _, same := range []func(*delivery) bool{
+		func(d *delivery) bool { return d.message.To == recipient },
+		func(d *delivery) bool { return d.message.To.Bare() == recipient.Bare() },
+		func(*delivery) bool { return len(candidates) == 1 },
+	} {
+		for _, slot := range candidates {
+			if d := *slot; same(d) {
+				*slot = nil
+				return d
 			}
 		}
 	}
-	if found == nil {
-		return nil
+	for _, slot := range candidates {
+		(*slot).tells = false
 	}
-	d := *found
-	*found = nil
-	return d
+	return nil
+}
+
+// find gives the places of the deliveries that match. The caller holds mu.
+func (f *inflight) find(match func(*delivery) bool) (found []**delivery) {
+	for _, b := range f.batches {
+		for i := range b.deliveries {
+			if d := &b.deliveries[i]; *d != nil && match(*d) {
+				found = append(found, d)
+			}
+		}
+	}
+	return found
 }
 
 // drain takes out everything, in the order in which it was written.

@@ -72,6 +72,8 @@ type server struct {
 	onMessage func(n int, p *peer, e *stream.Element) bool // true: handled
 	onBarrier func(n int, p *peer, e *stream.Element) bool
 	ended     func(error) // how the component's side of a connection ended
+	mute      bool        // does not tell what it cannot deliver, as ejabberd
+	deaf      bool        // swallows what is sent in the name of others, to ourselves too
 	checkFrom bool        // ends the stream on a from of another domain
 
 	stopped chan struct{} // closed at the test's end
@@ -126,8 +128,10 @@ func (s *server) serve(n int, p *peer) {
 func (s *server) message(n int, p *peer, e *stream.Element) {
 	from, to, id := e.Attr("from"), e.Attr("to"), e.Attr("id")
 	switch {
+	case s.deaf:
 	case to == "post.example.com":
 		p.say(`<message from='%s' to='%s' id='%s' type='chat'/>`, from, to, id)
+	case s.mute && strings.HasPrefix(to, "posthorn-"):
 	case strings.HasPrefix(to, "posthorn-"), strings.HasPrefix(to, "ghost@"):
 		p.say(`<message from='%s' to='%s' id='%s' type='error'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`, to, from, id)
 	case s.onMessage != nil && s.onMessage(n, p, e):

@@ -25,6 +25,10 @@ func (c *Component) Run(ctx context.Context) {
 			continue // what was found out is remembered: the next session speaks otherwise
 		}
 		state, delay := wait.after(err)
+		if state == Resuming && len(c.suspects) > 0 {
+			delay = jitter(shortestWait) // the server is well: others must not wait for a poisoned message's second try
+		}
+		c.forgetRefusals(err)
 		c.setState(state)
 		c.logEnd(err, delay)
 		if state != Resuming {
@@ -48,6 +52,20 @@ func (c *Component) runSession(ctx context.Context) error {
 	return err
 }
 
+// forgetRefusals is for a stream that was lost: the server may come back with
+// another configuration, and hosts that are mute have nothing to lose by being
+// asked again.
+func (c *Component) forgetRefusals(err error) {
+	if !errors.As(err, new(*lostError)) {
+		return
+	}
+	for _, host := range c.opts.Hosts {
+		if !c.voice(host).speaks() {
+			delete(c.notDirect, host)
+		}
+	}
+}
+
 // settle decides about messages that were written and not confirmed when a
 // stream ended with err.
 func (c *Component) settle(written []*delivery, err error) {
@@ -67,7 +85,7 @@ func (c *Component) settle(written []*delivery, err error) {
 	for _, d := range written {
 		d.suspect = true
 	}
-	c.suspects = written // those of before are settled: they go first, one by one
+	c.suspects = append(written, c.suspects...)
 }
 
 // unconfirmed is the answer for a message that was written on a stream that
@@ -126,14 +144,14 @@ type backoff struct{ failures int }
 // wait before the next.
 func (b *backoff) after(err error) (State, time.Duration) {
 	var refusal *RefusedError
-	var lost *lostError
 	switch {
 	case errors.As(err, &refusal):
 		return Refused, refusedWait/2 + jitter(refusedWait/2)
-	case errors.As(err, &lost) && lost.replaced():
+	case replaced(err):
 		return Refused, replacedWait + jitter(replacedWait/10)
 	}
-	if lost == nil {
+	var lost *lostError
+	if !errors.As(err, &lost) {
 		b.failures++
 		return Down, b.jitter()
 	}
@@ -165,11 +183,10 @@ func sleep(ctx context.Context, d time.Duration) {
 // err, or nothing.
 func (o Options) Hint(err error) string {
 	var refusal *RefusedError
-	var lost *lostError
-	switch {
-	case errors.As(err, &lost) && lost.replaced():
-		return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain", o.Domain)
-	case !errors.As(err, &refusal):
+	if !errors.As(err, &refusal) {
+		if replaced(err) {
+			return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain", o.Domain)
+		}
 		return ""
 	}
 	switch refusal.Err.Condition {

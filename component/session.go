@@ -65,6 +65,7 @@ type session struct {
 	lastWrite time.Time
 	wasUp     bool
 
+	// Guarded by mu.
 	mu      sync.Mutex
 	echoes  map[string]bool // ids of our messages to ourselves: are they back?
 	readErr error           // why the reader ended
@@ -150,7 +151,7 @@ func (s *session) write(ctx context.Context) error {
 		var err error
 		select {
 		case d := <-queue:
-			err = s.send(s.collect(d))
+			err = s.sendWaiting(d)
 		case answer := <-s.answers:
 			s.buf = append(s.buf, answer...)
 			err = s.flush()
@@ -166,47 +167,57 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// collect takes all that waits behind first. Two turns are given away before:
-// the requests that the last barrier woke get to the queue meanwhile, which
-// makes batches larger and costs a lone message next to nothing.
-func (s *session) collect(first *delivery) []*delivery {
+// sendWaiting writes first and all that waits behind it. Two turns are given
+// away before: the requests that the last barrier woke get to the queue
+// meanwhile, which makes batches larger and costs a lone message next to
+// nothing.
+func (s *session) sendWaiting(first *delivery) error {
 	runtime.Gosched()
 	runtime.Gosched()
-	collected := []*delivery{first}
-	bytes := len(first.message.Body)
-	for len(collected) < batchMessages && bytes < batchBytes {
-		select {
-		case d := <-s.c.queue:
-			collected = append(collected, d)
-			bytes += len(d.message.Body)
-		default:
-			return collected
-		}
+	var taken []*delivery
+	for d := first; d != nil; d = s.next(len(taken)) {
+		taken = s.take(taken, d)
 	}
-	return collected
-}
-
-// send writes the deliveries that are still waited for, then a barrier.
-// Without any it writes the barrier alone.
-func (s *session) send(deliveries []*delivery) error {
-	b := batch{barrier: randomID(), written: time.Now(), deliveries: deliveries[:0]}
-	for _, d := range deliveries {
-		if !d.suspect && !d.claim() {
-			continue
-		}
-		if err := s.encode(d); err != nil {
-			if d.suspect { // it was written before, so "not sent" would be untrue
-				err = unconfirmed(err)
-			}
-			s.c.resolve(d, outcome{err: err})
-			continue
-		}
-		b.deliveries = append(b.deliveries, d)
-	}
-	if len(b.deliveries) == 0 && len(deliveries) > 0 {
+	if len(taken) == 0 {
 		return nil
 	}
-	s.c.metrics.batch.Observe(float64(len(b.deliveries)))
+	return s.send(taken)
+}
+
+// next gives a delivery that waits, while there is one and n more may join.
+func (s *session) next(n int) *delivery {
+	if n >= batchMessages || len(s.buf) >= batchBytes {
+		return nil
+	}
+	select {
+	case d := <-s.c.queue:
+		return d
+	default:
+		return nil
+	}
+}
+
+// take encodes d and adds it to those taken before, if it is waited for and
+// can be sent.
+func (s *session) take(taken []*delivery, d *delivery) []*delivery {
+	if !d.suspect && !d.claim() {
+		return taken
+	}
+	err := s.encode(d)
+	if err == nil {
+		return append(taken, d)
+	}
+	if d.suspect { // it was written before, so "not sent" would be untrue
+		err = unconfirmed(err)
+	}
+	s.c.resolve(d, outcome{err: err})
+	return taken
+}
+
+// send writes what is encoded, the deliveries taken, and a barrier after them.
+func (s *session) send(taken []*delivery) error {
+	b := batch{barrier: randomID(), written: time.Now(), deliveries: taken}
+	s.c.metrics.batch.Observe(float64(len(taken)))
 	s.buf = appendBarrier(s.buf, s.c.opts.Domain, b.barrier)
 	s.inflight.add(b)
 	return s.flush()
@@ -252,7 +263,11 @@ func (s *session) sendSuspects(ctx context.Context) error {
 	for len(s.c.suspects) > 0 {
 		d := s.c.suspects[0]
 		s.c.suspects = s.c.suspects[1:]
-		if err := s.send([]*delivery{d}); err != nil {
+		taken := s.take(nil, d)
+		if len(taken) == 0 {
+			continue
+		}
+		if err := s.send(taken); err != nil {
 			return err
 		}
 		timeout := time.NewTimer(stalled)

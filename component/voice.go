@@ -202,7 +202,12 @@ func (s *session) privilege(e *stream.Element) {
 				granted = namespace
 			}
 		}
-		s.c.learn(e.Attr("from"), func(v *voice) { v.namespace = granted })
+		host := e.Attr("from")
+		before := s.c.voice(host)
+		s.c.learn(host, func(v *voice) { v.namespace = granted })
+		if after := s.c.voice(host); s.c.State() == Up && before != after {
+			s.c.opts.Log.Info("the host's grant has changed", "jid", host, "reason", after.String())
+		}
 		notify(s.advertised)
 		return
 	}

@@ -149,6 +149,52 @@ func TestAsksAgain(t *testing.T) {
 	})
 }
 
+// TestFixedServer: a server that comes back with another configuration is asked
+// again about the hosts that were mute.
+func TestFixedServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{greet: grant("urn:xmpp:privilege:2", "example.com")}
+		var current *peer
+		s.connect = func(n int, p *peer) bool {
+			p.checkFrom, current = n < 3, p
+			return true
+		}
+		c := s.start(t, func(o *Options) { o.Hosts = []string{"example.com", "other.example"} })
+		up(t, c)
+		if c.voice("other.example").speaks() {
+			t.Fatal("other.example speaks before the change")
+		}
+		_ = current.conn.Close()
+		time.Sleep(5 * time.Second)
+		if v := c.voice("other.example"); !v.direct {
+			t.Fatalf("other.example is %v after the change", v)
+		}
+	})
+}
+
+// TestAskedAgainAfterAWhile: the verdict about direct mode is not for ever.
+func TestAskedAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{greet: grant("urn:xmpp:privilege:2", "example.com")}
+		var current *peer
+		s.connect = func(n int, p *peer) bool {
+			p.checkFrom, current = n < 1, p
+			return true
+		}
+		c := s.start(t)
+		up(t, c)
+		for _, wait := range []time.Duration{time.Minute, retryDirectAfter} {
+			before := c.voice("example.com").direct
+			time.Sleep(wait)
+			_ = current.conn.Close()
+			time.Sleep(5 * time.Second)
+			if got := c.voice("example.com").direct; before || got != (wait == retryDirectAfter) {
+				t.Fatalf("after %v more: direct is %v, was %v", wait, got, before)
+			}
+		}
+	})
+}
+
 // TestAnswerChanges: what one stream allowed says nothing about the next.
 func TestAnswerChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
