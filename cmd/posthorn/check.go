@@ -65,7 +65,7 @@ func (r *report) fail(step string, err error, hint string) {
 func checkStream(ctx context.Context, r *report, c *config) {
 	step := "component " + c.Component.Domain
 	if address := runningAt(ctx, c); address != "" {
-		r.ok(step, "in use by the posthorn that listens on %s and is ready", address)
+		r.ok(step, "in use by the posthorn that listens on %s and is ready; its log says for which hosts (stop it to try here)", address)
 		return
 	}
 	options := c.component(slog.New(slog.DiscardHandler), nil)

@@ -108,6 +108,7 @@ func loadConfig(file string, getenv func(string) string) (c config, used string,
 	v.SetEnvPrefix("POSTHORN")
 	v.SetEnvKeyReplacer(strings.NewReplacer(".", "_"))
 	v.AutomaticEnv()
+	v.AllowEmptyEnv(true) // POSTHORN_METRICS_LISTEN= turns the metrics off
 	if err := readFile(v, file); err != nil {
 		return c, "", err
 	}

@@ -35,7 +35,7 @@ func apiListeners(c *config) ([]net.Listener, error) {
 		settings := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
 		secure = func(l net.Listener) net.Listener { return tls.NewListener(l, settings) }
 	}
-	most := maxConnections()
+	most := maxConnections() / max(len(listeners), 1)
 	for i, l := range listeners {
 		listeners[i] = secure(netutil.LimitListener(l, most))
 	}

@@ -26,6 +26,11 @@ func serverConfig(_ context.Context, p *program) int {
 	if !known {
 		return usageError(p.stderr, "server-config needs one of prosody, ejabberd")
 	}
+	if p.args[0] == "ejabberd" && p.config.Component.Mode == "privilege" {
+		fmt.Fprintln(p.stderr, "posthorn: server-config: the lines for mod_privilege of ejabberd are not known to this version")
+		fmt.Fprintln(p.stderr, "hint: component.mode: direct")
+		return exitFailed
+	}
 	if err := writeLines(p.stdout, lines, &p.config); err != nil {
 		fmt.Fprintln(p.stderr, "posthorn: server-config:", err)
 		return exitFailed
@@ -52,6 +57,7 @@ func writeLines(w io.Writer, lines string, c *config) error {
 	return t.Execute(w, map[string]any{
 		"Domain": c.Component.Domain, "Secret": c.Component.Secret.Reveal(), "Hosts": c.domains(),
 		"Privilege": c.Component.Mode == "privilege", "IP": host, "Port": port, "FromHere": local,
+		"ElsePort": port != "5347",
 	})
 }
 

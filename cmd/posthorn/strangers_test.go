@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+
 	"context"
 	"fmt"
 	"net"
@@ -156,5 +158,24 @@ func TestUnixSocket(t *testing.T) {
 	out, err := h.curl("", "--unix-socket", socket, "http://localhost/msg/user", "-u", "me:mypassword", "-d", "by socket")
 	if err != nil || !strings.HasSuffix(out, "\n201") {
 		t.Fatalf("curl says %v: %s", err, out)
+	}
+}
+
+// TestSlowRequests: a header or a body that does not come in time is given up.
+func TestSlowRequests(t *testing.T) {
+	t.Parallel() // the longest one takes as long as a body may
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	for name, request := range map[string]string{
+		"header": "POST /msg/user HTTP/1.1\r\nHost: x\r\n",
+		"body":   "POST /msg/user HTTP/1.1\r\nHost: x\r\n" + "Authorization: Basic bWU6bXlwYXNzd29yZA==\r\nContent-Length: 10\r\n\r\nslow",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			response, err := http.ReadResponse(bufio.NewReader(h.dialRaw(t, request)), nil)
+			if name == "header" && err == nil || name == "body" && (err != nil || response.StatusCode != http.StatusRequestTimeout) {
+				t.Fatalf("answer is %v, %v", response, err)
+			}
+		})
 	}
 }

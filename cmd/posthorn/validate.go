@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"posthorn/component"
 	"posthorn/internal/message"
 )
 
@@ -25,20 +27,28 @@ func (c *config) validate(found *mistakes) {
 	found.oneOf("policy.recipients", c.Policy.Recipients, "any", "local")
 	found.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	found.oneOf("log.format", c.Log.Format, "text", "json")
-	for key, n := range map[string]int64{
-		"component.max_stanza": int64(c.Component.MaxStanza), "http.max_body": int64(c.HTTP.MaxBody),
-		"delivery.confirm_timeout": int64(c.Delivery.ConfirmTimeout), "auth.cache.size": int64(c.Auth.Cache.Size),
-	} {
-		if n <= 0 {
-			found.add(key, "has to be more than nothing")
-		}
-	}
-	if c.Auth.Cache.TTL < 0 {
-		found.add("auth.cache.ttl", "cannot be negative")
-	}
+	found.within("component.max_stanza", int64(c.Component.MaxStanza), 1<<10, component.MaxStanzaLimit, "bytes")
+	found.within("http.max_body", int64(c.HTTP.MaxBody), 1, maxBodyLimit, "bytes")
+	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
+	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
+	found.within("delivery.confirm_timeout", c.Delivery.ConfirmTimeout.Milliseconds(), 100, confirmLimit.Milliseconds(), "milliseconds")
 	c.validateHTTP(found)
 	c.validateHosts(found)
 	c.validateSenders(found)
+}
+
+const (
+	// maxBodyLimit keeps a thousand requests within a gigabyte.
+	maxBodyLimit = 1 << 20 // bytes
+	// confirmLimit is less than what a silent server is given (20 s), and
+	// leaves time for an answer before writeTimeout.
+	confirmLimit = 15 * time.Second
+)
+
+func (m *mistakes) within(key string, n, least, most int64, unit string) {
+	if n < least || n > most {
+		m.add(key, "has to be between %d and %d %s", least, most, unit)
+	}
 }
 
 func (m *mistakes) oneOf(key, value string, allowed ...string) {
@@ -59,8 +69,11 @@ func (c *config) validateHTTP(found *mistakes) {
 	if c.Metrics.Listen != "" && !isListenAddress(c.Metrics.Listen) {
 		found.add("metrics.listen", "%q has to be host:port or unix:/path, or empty", c.Metrics.Listen)
 	}
-	if c.HTTP.Path != "" && c.HTTP.Path[0] != '/' {
+	switch path := strings.TrimRight(c.HTTP.Path, "/"); {
+	case path != "" && path[0] != '/':
 		found.add("http.path", "is %q and has to begin with a slash", c.HTTP.Path)
+	case slices.Contains([]string{"/healthz", "/readyz", "/rest"}, path):
+		found.add("http.path", "is %q, which leads elsewhere: take another", c.HTTP.Path)
 	}
 	for i, origin := range c.HTTP.CORSOrigins {
 		if u, err := url.Parse(origin); err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" {
