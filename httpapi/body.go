@@ -13,15 +13,19 @@ import (
 // size, in bytes.
 const maxReserved = 64 << 10
 
-// readBody reads the whole body, or refuses it before the first byte is read
-// where it is declared too large. net/http asks a client that waits for
+// checkSize refuses what is declared too large before its first byte is read.
+func (x *exchange) checkSize() error {
+	if x.r.ContentLength > x.options.MaxBody {
+		return x.tooLarge(nil)
+	}
+	return nil
+}
+
+// readBody reads the whole body. net/http asks a client that waits for
 // `100 Continue` to go on at the first read (RFC 9110 §10.1.1).
 func (x *exchange) readBody() ([]byte, error) {
 	if x.r.ContentLength == 0 {
 		return nil, nil
-	}
-	if x.r.ContentLength > x.options.MaxBody {
-		return nil, x.tooLarge(nil)
 	}
 	body, err := readAll(http.MaxBytesReader(x.w, x.r.Body, x.options.MaxBody), x.r.ContentLength)
 	var over *http.MaxBytesError

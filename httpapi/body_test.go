@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,6 +65,49 @@ func (l pipeListener) Accept() (net.Conn, error) {
 func (l pipeListener) Close() error   { return nil }
 func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
+// TestBodyOfNobody: without credentials no byte of the body is read.
+func TestBodyOfNobody(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		header []string
+		size   int64
+		want   int
+	}{
+		{"none", nil, 10, 401},
+		{"none, chunked", nil, -1, 401},
+		{"malformed", []string{"Basic !!!"}, 10, 401},
+		{"two", []string{basic(me, password), basic(me, password)}, 10, 400},
+		{"none, and declared too large", nil, 65537, 413},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHouse(nil)
+			r := httptest.NewRequest("POST", "/msg/user", unreadable{t})
+			r.ContentLength = test.size
+			r.Header["Authorization"] = test.header
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			got := answer{status: w.Code, header: w.Header(), body: w.Body.String()}
+			if checkAnswer(t, h, got); got.status != test.want {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+		})
+	}
+	t.Run("no leave to send it", func(t *testing.T) {
+		got := wire(t, newHouse(nil).serve(t), "POST /msg/user HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+		if got.status != 401 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	})
+}
+
+// unreadable is a body that is not to be read.
+type unreadable struct{ t *testing.T }
+
+func (u unreadable) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, io.EOF
+}
+
 func TestSlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(nil)
@@ -73,7 +117,7 @@ func TestSlowBody(t *testing.T) {
 		ours, theirs := net.Pipe()
 		listener <- theirs
 		_ = ours.SetDeadline(time.Now().Add(time.Minute))
-		_, _ = io.WriteString(ours, "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhello")
+		_, _ = io.WriteString(ours, "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nAuthorization: "+basic(me, password)+"\r\nContent-Length: 10\r\n\r\nhello")
 		got := readAnswer(t, bufio.NewReader(ours))
 		checkAnswer(t, h, got)
 		if got.status != 408 || !got.closed || len(h.deliverer.take()) > 0 {

@@ -15,7 +15,11 @@ func (x *exchange) readFields(t target, body []byte) (fields, error) {
 	if err := x.checkCoding(); err != nil {
 		return fields{}, err
 	}
-	f, err := decodeBody(x.r.Header.Get("Content-Type"), body)
+	contentType, _, err := single(x.r.Header, "Content-Type")
+	if err != nil {
+		return fields{}, err
+	}
+	f, err := decodeBody(contentType, body)
 	if err != nil {
 		if fault.Of(err).Kind == fault.Unsupported {
 			x.w.Header().Set("Accept", accepted) // RFC 9110 §15.5.16
@@ -27,7 +31,7 @@ func (x *exchange) readFields(t target, body []byte) (fields, error) {
 	}
 	f.addPath(t)
 	if f.text && x.r.URL.RawQuery != "" {
-		query, _, err := readPairs(x.r.URL.RawQuery, charset{})
+		query, _, err := readPairs(x.r.URL.RawQuery, charset{fixed: true})
 		if err != nil {
 			return f, err
 		}
@@ -80,9 +84,9 @@ func decodeText(body []byte, c charset) (fields, error) {
 	return textFields(text), nil
 }
 
-// parseContentType reads the header (RFC 9110 §8.3.1). Where its parameters
-// are broken, of which only the charset matters, that is still looked for:
-// Prosody's module was as patient.
+// parseContentType reads the header (RFC 9110 §8.3.1). Where a parameter is
+// broken, the two that matter are still looked for, the charset and a form's
+// boundary: Prosody's module was as patient.
 func parseContentType(header string) (media string, params map[string]string) {
 	switch header {
 	case "", "text/plain", "application/json", "application/x-www-form-urlencoded":
@@ -96,8 +100,11 @@ func parseContentType(header string) (media string, params map[string]string) {
 	params = map[string]string{}
 	for part := range strings.SplitSeq(rest, ";") {
 		name, value, _ := strings.Cut(part, "=")
-		if strings.EqualFold(strings.TrimSpace(name), "charset") {
-			params["charset"] = strings.Trim(value, " \t\"'")
+		switch name = strings.ToLower(strings.TrimSpace(name)); name {
+		case "charset":
+			params[name] = strings.Trim(value, " \t\"'")
+		case "boundary": // in which an apostrophe may stand (RFC 2046 §5.1.1)
+			params[name] = strings.Trim(value, " \t\"")
 		}
 	}
 	return strings.ToLower(strings.TrimSpace(media)), params

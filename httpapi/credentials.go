@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
@@ -12,11 +11,7 @@ import (
 )
 
 // sender proves whose request it is, and that this account may send.
-func (x *exchange) sender() (message.JID, error) {
-	user, password, err := credentials(x.r.Header)
-	if err != nil {
-		return "", err
-	}
+func (x *exchange) sender(user string, password secret.Value) (message.JID, error) {
 	from, err := x.verifier.Verify(x.r.Context(), user, password)
 	if err != nil {
 		return "", asFault(err)
@@ -33,15 +28,14 @@ func (h *Handler) maySend(from message.JID) bool {
 
 // credentials reads the header Authorization of RFC 7617.
 func credentials(header http.Header) (user string, password secret.Value, err error) {
-	lines := header["Authorization"]
-	switch len(lines) {
-	case 0:
+	line, given, err := single(header, "Authorization")
+	switch {
+	case err != nil:
+		return "", password, err
+	case !given:
 		return "", password, fault.New(fault.Unauthenticated, "who is it? send the JID and the password of an account by HTTP Basic authentication")
-	case 1:
-	default:
-		return "", password, fault.New(fault.Malformed, "there is more than one Authorization header")
 	}
-	scheme, encoded, _ := strings.Cut(strings.TrimSpace(lines[0]), " ")
+	scheme, encoded, _ := strings.Cut(strings.TrimSpace(line), " ")
 	if !strings.EqualFold(scheme, "Basic") { // RFC 9110 §11.1: in any case
 		return "", password, fault.New(fault.Unauthenticated, "the Authorization header has to be of the scheme Basic, with a JID and a password")
 	}
@@ -66,17 +60,4 @@ func splitCredentials(pair string) (user string, password secret.Value, err erro
 		return "", password, fault.New(fault.Unauthenticated, "the credentials in the Authorization header have a NUL")
 	}
 	return user, secret.New(clear), nil
-}
-
-// text reads bytes whose charset nobody told: UTF-8, or else Latin-1, in which
-// browsers and old clients send what is not ASCII.
-func text(b []byte) string {
-	if utf8.Valid(b) {
-		return string(b)
-	}
-	runes := make([]rune, len(b))
-	for i, c := range b {
-		runes[i] = rune(c)
-	}
-	return string(runes)
 }

@@ -9,10 +9,6 @@ import (
 	"posthorn/internal/message"
 )
 
-// maxParallel bounds the messages of one request that are under way at once.
-// The stream sends what waits in one batch, so more would gain little.
-const maxParallel = 16
-
 // An outcome is what became of one message.
 type outcome struct {
 	message *message.Message
@@ -33,7 +29,9 @@ const (
 	failed  message.Status = "failed"  // try again; the code says whether it may have been sent
 )
 
-// deliver hands over the messages of one request, several at a time.
+// deliver hands over the messages of one request, all at once: maxRecipients
+// bounds them, and a server that has stopped answering then costs the client
+// one confirm_timeout and not one for each.
 func (x *exchange) deliver(messages []*message.Message) []outcome {
 	outcomes := make([]outcome, len(messages))
 	if len(messages) == 1 {
@@ -41,13 +39,8 @@ func (x *exchange) deliver(messages []*message.Message) []outcome {
 		return outcomes
 	}
 	var under sync.WaitGroup
-	slots := make(chan struct{}, maxParallel)
 	for i, m := range messages {
-		slots <- struct{}{}
-		under.Go(func() {
-			outcomes[i] = x.deliverOne(m)
-			<-slots
-		})
+		under.Go(func() { outcomes[i] = x.deliverOne(m) })
 	}
 	under.Wait()
 	return outcomes

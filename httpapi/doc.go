@@ -7,15 +7,16 @@
 //
 //  1. The path is taken apart by hand (route.go), because http.ServeMux
 //     answers `//` with a redirect, and clients follow one without the body.
-//  2. The method, then the size: what is declared too large is refused before
-//     it is read, what turns out too large while it is read (body.go).
-//  3. A browser's page of another origin is refused (origin.go).
-//  4. The credentials are read and verified, and the sender's permission
-//     checked (credentials.go).
+//  2. The method, then the declared size (body.go), a browser's page of another
+//     origin (origin.go), and whether there are credentials at all
+//     (credentials.go): what fails here is refused with its body unread.
+//  3. The body is read, up to the limit (body.go).
+//  4. The credentials are verified, and the sender's permission checked
+//     (credentials.go).
 //  5. The body becomes fields by its Content-Type (content.go, json.go,
 //     form.go), to which the path, the query and the headers add.
-//  6. The fields become one message for each recipient (recipients.go,
-//     compose.go, id.go); a mistake in any of them and nothing is sent.
+//  6. The fields become one message for each recipient (send.go,
+//     recipients.go, id.go); a mistake in any of them and nothing is sent.
 //  7. The messages are delivered and the outcomes become one answer
 //     (deliver.go). Every failure is a fault.Error, whose kind has a row in one
 //     table (errors.go), and is written as a problem (problem.go).

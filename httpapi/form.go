@@ -13,7 +13,9 @@ import (
 // decodeForm reads application/x-www-form-urlencoded, which curl -d says of
 // everything: so JSON is JSON, and what has none of our fields is text.
 func decodeForm(body []byte, c charset) (fields, error) {
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	if c.encoded == nil {
+		body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	}
 	if start := bytes.TrimLeft(body, " \t\r\n"); len(start) > 0 && start[0] == '{' {
 		text, err := c.decode("the JSON", body)
 		if err != nil {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -49,7 +50,9 @@ func checkDecoded(t *testing.T, f fields, err error) {
 	}
 }
 
-func newQuietHandler() *Handler { return &Handler{own: "post.example.com", domains: map[string]bool{}} }
+func newQuietHandler() *Handler {
+	return &Handler{options: Options{ComponentDomain: "post.example.com"}}
+}
 
 func checkClientFault(t *testing.T, err error) {
 	t.Helper()
@@ -84,6 +87,9 @@ func FuzzDecodeJSON(f *testing.F) {
 		// Nobody else's JSON is read, and nothing that is twice.
 		if err == nil && !json.Valid([]byte(strings.TrimPrefix(body, "\ufeff"))) {
 			t.Fatalf("%q is no JSON", body)
+		}
+		if strings.ContainsRune(fmt.Sprint(got), utf8.RuneError) && !strings.ContainsRune(body, utf8.RuneError) && !strings.Contains(strings.ToLower(body), `\ufffd`) {
+			t.Fatalf("%q lost a character: %+v", body, got)
 		}
 	})
 }

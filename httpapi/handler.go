@@ -14,7 +14,10 @@ import (
 	"posthorn/internal/secret"
 )
 
-// Options are what the handler is to know.
+// Options are what the handler is to know. Domains, JIDs and origins are
+// compared as they stand here, so they come in the form in which addresses and
+// browsers have them: in lower case, checked, and nothing behind an origin's
+// port.
 type Options struct {
 	Path            string   // of the messages, such as /msg; "" or "/": every path that is nothing else
 	MaxBody         int64    // bytes of a request's body; more is 413
@@ -50,9 +53,6 @@ type Handler struct {
 	verifier  verifier
 	deliverer deliverer
 	base      string               // Path, without a slash at its end
-	own       string               // ComponentDomain
-	hosts     []string             // Hosts
-	domains   map[string]bool      // own and hosts: names of no account
 	origins   map[string]bool      // CORSOrigins
 	senders   map[message.JID]bool // Senders
 	foreign   *http.CrossOriginProtection
@@ -66,22 +66,16 @@ func New(options Options, v verifier, d deliverer) *Handler {
 		verifier:  v,
 		deliverer: d,
 		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
-		own:       strings.ToLower(options.ComponentDomain),
-		domains:   map[string]bool{strings.ToLower(options.ComponentDomain): true},
 		origins:   map[string]bool{},
 		senders:   map[message.JID]bool{},
 		foreign:   http.NewCrossOriginProtection(),
 		metrics:   newMetrics(options.Metrics),
 	}
-	for _, host := range options.Hosts {
-		h.hosts = append(h.hosts, strings.ToLower(host))
-		h.domains[strings.ToLower(host)] = true
-	}
 	for _, origin := range options.CORSOrigins {
-		h.origins[strings.TrimRight(strings.ToLower(origin), "/")] = true
+		h.origins[strings.ToLower(origin)] = true
 	}
 	for _, sender := range options.Senders {
-		h.senders[message.JID(strings.ToLower(sender))] = true
+		h.senders[message.JID(sender)] = true
 	}
 	return h
 }
@@ -91,6 +85,8 @@ type exchange struct {
 	*Handler
 	w http.ResponseWriter
 	r *http.Request
+
+	page page // where its path leads
 
 	// What the log says of it.
 	from   message.JID
@@ -130,20 +126,25 @@ func (x *exchange) commonHeaders() {
 
 // serve finds who answers the path, and checks the method for them all.
 func (x *exchange) serve() error {
+	if x.r.Method == http.MethodOptions && x.r.URL.Path == "*" {
+		x.tellOptions(messagePage) // RFC 9110 §9.3.7: what the server can do at all
+		return nil
+	}
 	target, err := x.route(escapedPath(x.r.URL))
 	if err != nil {
 		return err
 	}
-	allow := target.page.allow()
+	x.page = target.page
+	allow := x.page.allow()
 	switch {
 	case x.r.Method == http.MethodOptions:
-		x.tellOptions(target.page)
+		x.tellOptions(x.page)
 		return nil
 	case !listed(allow, x.r.Method):
 		x.w.Header().Set("Allow", allow)
 		return fault.New(fault.MethodNotAllowed, "this path takes %s, not %s", allow, shorten(x.r.Method))
 	}
-	switch target.page {
+	switch x.page {
 	case healthPage:
 		return x.health(http.StatusOK)
 	case readyPage:
@@ -162,10 +163,12 @@ func listed(list, item string) bool {
 	return false
 }
 
-// record logs the request: who, to whom and how it ended, never what.
+// record logs the request: who, to whom and how it ended, never what. That
+// posthorn is not ready is for the stream to say, once, and not for every one
+// of its health checks.
 func (x *exchange) record(took time.Duration) {
 	level := slog.LevelDebug
-	if x.status >= 500 {
+	if x.status >= 500 && !x.page.tells() {
 		level = slog.LevelWarn
 	}
 	if !x.options.Log.Enabled(x.r.Context(), level) {

@@ -32,13 +32,6 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
-	t.Run("two headers", func(t *testing.T) {
-		h := newHouse(nil)
-		got := wire(t, h.serve(t), lines("x", "POST /msg/user HTTP/1.1", "Host: x", "Authorization: {auth}", "Authorization: {auth}"))
-		if checkAnswer(t, h, got); got.status != 400 || len(h.deliverer.take()) > 0 {
-			t.Fatalf("%d %s", got.status, got.body)
-		}
-	})
 	t.Run("cannot be checked now", func(t *testing.T) {
 		h := newHouse(nil)
 		h.verifier.err = fault.New(fault.Unavailable, "the server does not answer")
@@ -61,6 +54,7 @@ func TestOrderOfChecks(t *testing.T) {
 		{405, func() { wrong.method = "POST" }},
 		{413, func() { wrong.body = "x" }},
 		{403, func() { delete(wrong.header, "Sec-Fetch-Site") }},
+		{401, func() { wrong.header["Authorization"] = basic(me, "x") }},
 		{401, func() { delete(wrong.header, "Authorization") }},
 		{403, func() { h = newHouse(nil) }},
 		{415, func() { wrong.typ = "" }},
@@ -74,6 +68,24 @@ func TestOrderOfChecks(t *testing.T) {
 	}
 }
 
+// TestHeadersTwice: of two, one reader would believe the one and we the other.
+func TestHeadersTwice(t *testing.T) {
+	for _, header := range []string{"Authorization: {auth}", "Content-Type: text/plain", "Idempotency-Key: k"} {
+		name, _, _ := strings.Cut(header, ":")
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(nil)
+			request := []string{"POST /msg/user HTTP/1.1", "Host: x", header, strings.ToLower(name) + header[len(name):]}
+			if name != "Authorization" {
+				request = append(request, "Authorization: {auth}")
+			}
+			got := wire(t, h.serve(t), lines("x", request...))
+			if checkAnswer(t, h, got); got.status != 400 || !strings.Contains(got.body, "more than one "+name+" header") || len(h.deliverer.take()) > 0 {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
 func TestPolicy(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -81,8 +93,8 @@ func TestPolicy(t *testing.T) {
 		path   string
 		want   int
 	}{
-		{"sender listed", func(o *Options) { o.Senders = []string{"you@example.com", "Me@example.com"} }, "/msg/user", 201},
-		{"sender's domain listed", func(o *Options) { o.Senders = []string{"Example.com"} }, "/msg/user", 201},
+		{"sender listed", func(o *Options) { o.Senders = []string{"you@example.com", "me@example.com"} }, "/msg/user", 201},
+		{"sender's domain listed", func(o *Options) { o.Senders = []string{"example.com"} }, "/msg/user", 201},
 		{"sender not listed", func(o *Options) { o.Senders = []string{"you@example.com", "example.org"} }, "/msg/user", 403},
 		{"local recipient", func(o *Options) { o.RecipientsLocal = true }, "/msg/a@other.example", 201},
 		{"recipient below a host", func(o *Options) { o.RecipientsLocal = true }, "/msg/a@rooms.example.com", 201},
@@ -118,6 +130,9 @@ func TestHealth(t *testing.T) {
 	ready, stream = true, "up"
 	check("GET", "/readyz/", 200, `{"stream":"up","store":"off","version":"1.2.3"}`)
 	check("GET", "/healthz?x", 200, `{"stream":"up","store":"off","version":"1.2.3"}`)
+	if log := h.log.String(); strings.Count(log, "level=DEBUG") != 4 || strings.Count(log, "\n") != 4 {
+		t.Errorf("the log has %s", log)
+	}
 	response, err := http.Head(h.serve(t).URL + "/healthz")
 	if err != nil {
 		t.Fatal(err)

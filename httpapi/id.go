@@ -17,16 +17,14 @@ const maxKey = 255
 // idempotencyKey reads the header by which a client says that two requests are
 // the same one, sent again; "" where there is none.
 func idempotencyKey(header http.Header) (string, error) {
-	lines := header["Idempotency-Key"]
+	key, given, err := single(header, "Idempotency-Key")
 	switch {
-	case len(lines) == 0:
-		return "", nil
-	case len(lines) > 1:
-		return "", fault.New(fault.Malformed, "there is more than one Idempotency-Key header")
-	case lines[0] == "" || len(lines[0]) > maxKey || strings.ContainsFunc(lines[0], invisible):
+	case err != nil || !given:
+		return "", err
+	case key == "" || len(key) > maxKey || strings.ContainsFunc(key, invisible):
 		return "", fault.New(fault.Malformed, "the Idempotency-Key has to be 1 to %d visible ASCII characters, without spaces", maxKey)
 	}
-	return lines[0], nil
+	return key, nil
 }
 
 func invisible(r rune) bool { return r <= ' ' || r > '~' }
@@ -42,7 +40,7 @@ func stanzaID(key string, from message.JID, to []message.JID, p page) string {
 	for _, j := range to {
 		hash.Write([]byte("\x00" + string(j)))
 	}
-	hash.Write([]byte("\x00" + p.route()))
+	hash.Write([]byte("\x00" + string(p)))
 	return hex.EncodeToString(hash.Sum(nil))[:32]
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"posthorn/internal/fault"
 )
@@ -103,21 +106,59 @@ func (o object) stringInto(f *fields, names ...string) error {
 		if value == nil {
 			continue
 		}
-		text, ok := jsonString(value)
-		if !ok {
-			return fault.New(fault.Unsendable, "%s: has to be a string", name)
-		}
-		f.set(name, text)
-		return nil
+		return f.setJSON(name, value, "a string")
 	}
 	return nil
 }
 
-func jsonString(value json.RawMessage) (text string, ok bool) {
-	if len(value) == 0 || value[0] != '"' {
-		return "", false
+// setJSON sets a field to a string, which is one of the shapes it may have.
+func (f *fields) setJSON(name string, value json.RawMessage, shapes string) error {
+	text, err := jsonString(name, value, shapes)
+	if err == nil {
+		f.set(name, text)
 	}
-	return text, json.Unmarshal(value, &text) == nil
+	return err
+}
+
+// jsonString reads a string, where the member name has to be one of shapes.
+func jsonString(name string, value json.RawMessage, shapes string) (text string, err error) {
+	if value[0] != '"' || json.Unmarshal(value, &text) != nil {
+		return "", fault.New(fault.Unsendable, "%s: has to be %s", name, shapes)
+	}
+	if hasHalfPair(string(value)) {
+		return "", fault.New(fault.Unsendable, `%s: has half a surrogate pair, as \ud83d alone would be: send the whole character`, name)
+	}
+	return text, nil
+}
+
+// hasHalfPair finds a \u escape that is half a character (RFC 8259 §8.2), for
+// which json.Unmarshal gives U+FFFD without a word.
+func hasHalfPair(quoted string) bool {
+	for {
+		i := strings.IndexByte(quoted, '\\')
+		if i < 0 {
+			return false
+		}
+		quoted = quoted[i:]
+		first := escapedUnit(quoted)
+		if !utf16.IsSurrogate(first) {
+			quoted = quoted[2:]
+			continue
+		}
+		if utf16.DecodeRune(first, escapedUnit(quoted[6:])) == utf8.RuneError {
+			return true
+		}
+		quoted = quoted[12:]
+	}
+}
+
+// escapedUnit reads the \u escape at the beginning of s; 0: there is none.
+func escapedUnit(s string) rune {
+	if len(s) < 6 || s[:2] != `\u` {
+		return 0
+	}
+	unit, _ := strconv.ParseUint(s[2:6], 16, 16) // the JSON is valid
+	return rune(unit)
 }
 
 // recipients reads `to`: a string with commas, or an array without.
@@ -126,18 +167,22 @@ func (o object) recipients() ([]string, error) {
 	if value == nil {
 		return nil, nil
 	}
-	if list, ok := jsonString(value); ok {
+	if value[0] != '[' {
+		list, err := jsonString("to", value, "a string or an array of strings")
+		if err != nil {
+			return nil, err
+		}
 		return splitList(list), nil
 	}
 	var items []json.RawMessage
 	if err := json.Unmarshal(value, &items); err != nil {
-		return nil, fault.New(fault.Unsendable, "to: has to be a string or an array of strings")
+		return nil, jsonFault(err)
 	}
 	to := make([]string, 0, len(items))
 	for i, item := range items {
-		name, ok := jsonString(item)
-		if !ok {
-			return nil, fault.New(fault.Unsendable, "to: has to be an array of strings: number %d is none", i+1)
+		name, err := jsonString(fmt.Sprintf("to: number %d", i+1), item, "a string")
+		if err != nil {
+			return nil, err
 		}
 		to = append(to, name)
 	}
@@ -154,17 +199,21 @@ func (o object) ttlInto(f *fields) error {
 		f.set("ttl", string(value))
 		return nil
 	}
-	return o.stringInto(f, "ttl")
+	return f.setJSON("ttl", value, "a string such as 1h or a number of seconds")
 }
 
 // threadInto takes a string, or mod_rest's object with an id.
 func (o object) threadInto(f *fields) error {
-	thread, err := o.members("thread", "id")
+	value := o.given("thread")
+	switch {
+	case value == nil:
+		return nil
+	case value[0] != '{':
+		return f.setJSON("thread", value, "a string or an object with an id")
+	}
+	thread, err := membersOf("thread", value, "id")
 	if err != nil {
 		return err
-	}
-	if thread == nil {
-		return o.stringInto(f, "thread")
 	}
 	if id, given := thread["id"]; given {
 		f.set("thread", id)
@@ -174,12 +223,16 @@ func (o object) threadInto(f *fields) error {
 
 // oobInto takes a string, or mod_rest's object with url and desc.
 func (o object) oobInto(f *fields) error {
-	oob, err := o.members("oob", "url", "desc")
+	value := o.given("oob")
+	switch {
+	case value == nil:
+		return nil
+	case value[0] != '{':
+		return f.setJSON("oob", value, "a string, the URL, or an object with a url")
+	}
+	oob, err := membersOf("oob", value, "url", "desc")
 	if err != nil {
 		return err
-	}
-	if oob == nil {
-		return o.stringInto(f, "oob")
 	}
 	if oob["url"] == "" {
 		return fault.New(fault.Unsendable, "oob: has no url")
@@ -189,12 +242,8 @@ func (o object) oobInto(f *fields) error {
 	return nil
 }
 
-// members reads strings of a member that is an object; nil: it is none.
-func (o object) members(name string, wanted ...string) (map[string]string, error) {
-	value := o.given(name)
-	if value == nil || value[0] != '{' {
-		return nil, nil
-	}
+// membersOf reads strings of a member that is an object.
+func membersOf(name string, value json.RawMessage, wanted ...string) (map[string]string, error) {
 	inner, err := readObject(string(value))
 	if err != nil {
 		return nil, err
@@ -202,9 +251,9 @@ func (o object) members(name string, wanted ...string) (map[string]string, error
 	got := make(map[string]string)
 	for _, key := range wanted {
 		if raw := inner.given(key); raw != nil {
-			text, ok := jsonString(raw)
-			if !ok {
-				return nil, fault.New(fault.Unsendable, "%s: %s has to be a string", name, key)
+			text, err := jsonString(name+": "+key, raw, "a string")
+			if err != nil {
+				return nil, err
 			}
 			got[key] = text
 		}
@@ -216,7 +265,10 @@ func (o object) members(name string, wanted ...string) (map[string]string, error
 // stands for itself, and so for no kind that is known.
 func (o object) kind() string {
 	value := o.given("kind")
-	if kind, ok := jsonString(value); ok || value == nil {
+	if value == nil {
+		return ""
+	}
+	if kind, err := jsonString("kind", value, "a string"); err == nil {
 		return kind
 	}
 	return fmt.Sprintf("%.20s", value)

@@ -89,7 +89,7 @@ func newHouse(change func(*Options)) *house {
 	options := Options{
 		Path:            "/msg",
 		MaxBody:         65536,
-		Hosts:           []string{"example.com", "Other.Example"},
+		Hosts:           []string{"example.com", "other.example"},
 		ComponentDomain: "post.example.com",
 		Version:         "1.2.3",
 		Stream:          func() string { return "up" },

@@ -1,6 +1,9 @@
 package httpapi
 
-import "testing"
+import (
+	"net/http/httptest"
+	"testing"
+)
 
 func TestOptions(t *testing.T) {
 	for _, test := range []struct {
@@ -16,7 +19,7 @@ func TestOptions(t *testing.T) {
 		{"preflight of others", "/msg/user", "https://evil.example", map[string]string{"Access-Control-Allow-Origin": "", "Access-Control-Allow-Methods": "", "Vary": "Origin"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHouse(func(o *Options) { o.CORSOrigins = []string{"https://Status.example.com/"} })
+			h := newHouse(func(o *Options) { o.CORSOrigins = []string{"https://Status.example.com"} })
 			header := map[string]string{"Authorization": "-", "Origin": "-"}
 			if test.origin != "" {
 				header["Origin"], header["Access-Control-Request-Method"] = test.origin, "POST"
@@ -31,6 +34,21 @@ func TestOptions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOptionsOfTheServer: `OPTIONS *` asks for what the server can do at all.
+func TestOptionsOfTheServer(t *testing.T) {
+	for _, base := range []string{"/msg", "", "/pöst"} {
+		h := newHouse(func(o *Options) { o.Path = base })
+		s := httptest.NewUnstartedServer(h)
+		s.Config.DisableGeneralOptionsHandler = true // else net/http answers
+		s.Start()
+		got := wire(t, s, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+		if checkAnswer(t, h, got); got.status != 204 || got.header.Get("Allow") != "POST, PUT, OPTIONS" || got.header.Get("Accept") != accepted || got.header.Get("Accept-Post") != accepted {
+			t.Errorf("%q: %d %v %s", base, got.status, got.header, got.body)
+		}
+		s.Close()
 	}
 }
 
@@ -50,7 +68,8 @@ func TestOrigins(t *testing.T) {
 		{"a foreign page, old browser", map[string]string{"Origin": "https://evil.example"}, 403, false},
 		{"a page of no origin", map[string]string{"Origin": "null"}, 403, false},
 		{"a configured page", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://status.example.com"}, 201, true},
-		{"a configured page, wrong password", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://status.example.com", "Authorization": "-"}, 401, true},
+		{"a configured page, wrong password", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://status.example.com", "Authorization": basic(me, "x")}, 401, true},
+		{"a configured page, no password", map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://status.example.com", "Authorization": "-"}, 401, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHouse(func(o *Options) { o.CORSOrigins = []string{"https://status.example.com"} })

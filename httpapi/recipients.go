@@ -38,8 +38,11 @@ func (h *Handler) recipients(written []string, from message.JID) ([]message.JID,
 func (h *Handler) recipient(name string, from message.JID) (message.JID, error) {
 	full := name
 	if bare, _, _ := strings.Cut(name, "/"); bare != "" && !strings.Contains(bare, "@") {
-		if h.domains[strings.ToLower(bare)] {
-			return "", fault.New(fault.Unsendable, "to: %q is a domain: write user@%s", bare, strings.ToLower(bare))
+		switch domain := strings.ToLower(bare); {
+		case domain == h.options.ComponentDomain:
+			return "", fault.New(fault.Unsendable, "to: %q is posthorn's own domain, where nobody reads", shorten(name))
+		case slices.Contains(h.options.Hosts, domain):
+			return "", fault.New(fault.Unsendable, "to: %q is a domain: write user@%s", bare, domain)
 		}
 		full = bare + "@" + from.Domain() + name[len(bare):]
 	}
@@ -49,7 +52,7 @@ func (h *Handler) recipient(name string, from message.JID) (message.JID, error) 
 		return "", fault.New(fault.Unsendable, "to: is empty")
 	case err != nil:
 		return "", fault.New(fault.Unsendable, "to: %q %v", shorten(name), err)
-	case j.Domain() == h.own:
+	case j.Domain() == h.options.ComponentDomain:
 		// The server would hand it back to us, as a message from the sender.
 		return "", fault.New(fault.Unsendable, "to: %q is at posthorn's own domain, where nobody reads", shorten(name))
 	case h.options.RecipientsLocal && !h.local(j.Domain()):
@@ -60,7 +63,7 @@ func (h *Handler) recipient(name string, from message.JID) (message.JID, error) 
 
 // local reports whether a domain is one of the hosts, or below one.
 func (h *Handler) local(domain string) bool {
-	return slices.ContainsFunc(h.hosts, func(host string) bool {
+	return slices.ContainsFunc(h.options.Hosts, func(host string) bool {
 		return domain == host || strings.HasSuffix(domain, "."+host)
 	})
 }

@@ -44,7 +44,8 @@ func TestRefused(t *testing.T) {
 		{"invalid UTF-8 in the path", call{path: "/msg/%FF", body: "x"}, 422, "UTF-8"},
 		{"configured domain", call{path: "/msg/example.com", body: "x"}, 422, "is a domain"},
 		{"configured domain, upper case", call{path: "/msg/OTHER.example/x", body: "x"}, 422, "is a domain"},
-		{"component's domain", call{path: "/msg/post.example.com", body: "x"}, 422, "is a domain"},
+		{"component's domain", call{path: "/msg/post.example.com", body: "x"}, 422, "posthorn's own domain"},
+		{"component's domain with a resource", call{path: "/msg/Post.Example.com/x", body: "x"}, 422, "posthorn's own domain"},
 		{"account at the component's domain", call{path: "/msg/user@POST.example.com/x", body: "x"}, 422, "own domain"},
 		{"one bad in a list", call{path: "/msg/user,a@b@c,you", body: "x"}, 422, `"a@b@c"`},
 		{"array with a bad entry", jsonCall(`{"to":["user","a@b@c"],"body":"x"}`), 422, `"a@b@c"`},
@@ -70,7 +71,9 @@ func TestRefused(t *testing.T) {
 		{"invalid UTF-8", call{body: "a\xffb"}, 422, "body: is not UTF-8"},
 		{"invalid UTF-8 in JSON", call{typ: asJSON, body: "{\"body\":\"\xff\"}"}, 422, "not UTF-8"},
 		{"invalid UTF-8 in a form", call{typ: asForm, body: "body=%FF"}, 422, "body: is not UTF-8"},
-		{"invalid UTF-8 in the query", call{path: "/msg/user?subject=%FF", body: "x"}, 422, "subject: is not UTF-8"},
+		{"invalid UTF-8 in the query", call{path: "/msg/user?subject=%FF", body: "x"}, 422, "subject: is not UTF-8: escape its UTF-8 form in the URL"},
+		{"more than ASCII", call{typ: "text/plain; charset=us-ascii", body: "\xe4"}, 422, "body: is not UTF-8"},
+		{"more than ASCII, another label", call{typ: "text/plain; charset=ASCII", body: "\xe4"}, 422, "body: is not UTF-8"},
 		{"not the charset it says", call{typ: "text/plain; charset=shift_jis", body: "\x81"}, 422, "shift_jis"},
 
 		{"unknown type", call{typ: "image/png", body: "x"}, 415, "image/png"},
@@ -112,6 +115,20 @@ func TestRefused(t *testing.T) {
 		{"oob with a wrong desc", jsonCall(`{"to":"user","body":"x","oob":{"url":"u","desc":1}}`), 422, "oob: desc"},
 		{"thread with a wrong id", jsonCall(`{"to":"user","body":"x","thread":{"id":[]}}`), 422, "thread: id"},
 
+		{"half a pair", jsonCall(`{"to":"user","body":"a\ud83d"}`), 422, `body: has half a surrogate pair`},
+		{"half a pair, the second", jsonCall(`{"to":"user","body":"\uDE00\ud83d"}`), 422, "body: has half a surrogate pair"},
+		{"half a pair before a letter", jsonCall(`{"to":"user","body":"\ud83d\u0041"}`), 422, "body: has half a surrogate pair"},
+		{"half a pair twice", jsonCall(`{"to":"user","body":"\ud83d\ud83d\ude00"}`), 422, "body: has half a surrogate pair"},
+		{"half a pair in the subject", jsonCall(`{"to":"user","body":"x","title":"\\\ud83d"}`), 422, "title: has half a surrogate pair"},
+		{"half a pair in a resource", jsonCall(`{"to":["user/\ud83d"],"body":"x"}`), 422, "to: number 1: has half a surrogate pair"},
+		{"half a pair in an object", jsonCall(`{"to":"user","body":"x","oob":{"url":"\ud83d"}}`), 422, "oob: url: has half a surrogate pair"},
+		{"half a pair in a form that is JSON", call{typ: asForm, body: `{"body":"\ud83d"}`}, 422, "body: has half a surrogate pair"},
+		{"ttl of no such kind", jsonCall(`{"to":"user","body":"x","ttl":true}`), 422, "ttl: has to be a string such as 1h or a number of seconds"},
+		{"oob of no such kind", jsonCall(`{"to":"user","body":"x","oob":1}`), 422, "oob: has to be a string, the URL, or an object with a url"},
+		{"thread of no such kind", jsonCall(`{"to":"user","body":"x","thread":1}`), 422, "thread: has to be a string or an object with an id"},
+		{"to of no such kind", jsonCall(`{"to":1,"body":"x"}`), 422, "to: has to be a string or an array of strings"},
+		{"character that no name has", call{path: "/msg/a%20b", body: "x"}, 422, `to: "a b" has a character that a JID cannot have in its name`},
+
 		{"no boundary", call{typ: "multipart/form-data", body: "x"}, 400, "boundary"},
 		{"no parts", multipartCall("x"), 422, "body: is missing"},
 		{"parts cut off", multipartCall("--b\r\nContent-Disposition: form-data; name=\"body\"\r\n\r\nx"), 400, "parts"},
@@ -144,7 +161,11 @@ func TestRefused(t *testing.T) {
 			if !strings.Contains("body text message msg content", name) {
 				rest = `,"body":"x"`
 			}
-			tests = append(tests, refusal{name + " is " + value, call{typ: asJSON, body: fmt.Sprintf(`{%q:%s%s}`, name, value, rest)}, 422, name + ": has to be"})
+			detail := name + ": has to be"
+			if name == "to" && value == "[1]" {
+				detail = "to: number 1: has to be"
+			}
+			tests = append(tests, refusal{name + " is " + value, call{typ: asJSON, body: fmt.Sprintf(`{%q:%s%s}`, name, value, rest)}, 422, detail})
 		}
 	}
 	for _, ttl := range []string{"0", "-1", "1 week", "NaN", "1e99", "-1h", "9000h"} {

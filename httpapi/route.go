@@ -7,31 +7,26 @@ import (
 	"posthorn/internal/fault"
 )
 
-// A page is what a path leads to.
-type page int
+// A page is what a path leads to. Its word is for good: stanza ids are derived
+// from it.
+type page string
 
 const (
-	messagePage page = iota
-	restPage
-	healthPage
-	readyPage
+	messagePage page = "message"
+	restPage    page = "rest"
+	healthPage  page = "health"
+	readyPage   page = "ready"
 )
+
+// tells reports whether the page is one that tells how posthorn is.
+func (p page) tells() bool { return p == healthPage || p == readyPage }
 
 // allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
 func (p page) allow() string {
-	switch p {
-	case healthPage, readyPage:
+	if p.tells() {
 		return "GET, HEAD, OPTIONS"
 	}
 	return "POST, PUT, OPTIONS"
-}
-
-// route names the page for good: stanza ids are derived from it.
-func (p page) route() string {
-	if p == restPage {
-		return "rest"
-	}
-	return "message"
 }
 
 // A target is what the path alone says.

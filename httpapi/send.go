@@ -5,16 +5,24 @@ import (
 	"posthorn/internal/message"
 )
 
-// send takes a request to send from its body to its answer.
+// send takes a request to send from its header to its answer. Who names no
+// account gets no body read.
 func (x *exchange) send(t target) error {
-	body, err := x.readBody()
-	if err != nil {
+	if err := x.checkSize(); err != nil {
 		return err
 	}
 	if err := x.checkOrigin(); err != nil {
 		return err
 	}
-	if x.from, err = x.sender(); err != nil {
+	user, password, err := credentials(x.r.Header)
+	if err != nil {
+		return err
+	}
+	body, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	if x.from, err = x.sender(user, password); err != nil {
 		return err
 	}
 	messages, err := x.compose(t, body)

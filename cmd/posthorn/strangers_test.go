@@ -109,7 +109,7 @@ func TestTooManyBytes(t *testing.T) {
 	for name, request := range map[string]string{
 		"declared":       "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n",
 		"with 100":       "POST /msg/user HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000000000\r\n\r\n",
-		"chunk by chunk": "POST /msg/user HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 17),
+		"chunk by chunk": "POST /msg/user HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWU6bXlwYXNzd29yZA==\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 17),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := h.exchange(t, request); a.status != http.StatusRequestEntityTooLarge || a.Detail == "" {

@@ -16,9 +16,12 @@ import (
 // from what a stranger wrote.
 type JID string
 
-// maxJID is the longest address there can be: three parts of 1023 bytes, '@'
-// and '/' (RFC 7622 §3.1).
-const maxJID = 3*1023 + 2
+// The longest part of an address and the longest address there can be: three
+// parts, '@' and '/' (RFC 7622 §3.1), in bytes.
+const (
+	maxPart = 1023
+	maxJID  = 3*maxPart + 2
+)
 
 func (j JID) String() string { return string(j) }
 
@@ -68,22 +71,24 @@ func ParseRecipient(s string) (JID, error) {
 		return "", errors.New("is not UTF-8")
 	}
 	local, domain, resource, err := jid.SplitString(s)
-	if err != nil {
-		return "", fmt.Errorf("is not a JID: %w", err)
-	}
-	if local == "" {
+	switch {
+	case strings.IndexByte(s, '/') == len(s)-1:
+		return "", errors.New("has a slash at its end and no resource behind it")
+	case err != nil || local == "" || domain == "":
 		return "", errors.New("is not a JID of the form user@domain")
+	case max(len(local), len(domain), len(resource)) > maxPart:
+		return "", fmt.Errorf("has a part that is longer than %d bytes", maxPart)
 	}
 	local, domain = lowerASCII(local), lowerASCII(domain)
+	if strings.HasPrefix(domain, ".") || strings.Contains(domain, "..") {
+		return "", errors.New("has an empty label in its domain")
+	}
 	parsed, err := jid.New(local, domain, resource)
 	if err != nil {
-		return "", fmt.Errorf("is not a JID: %w", err)
+		return "", fmt.Errorf("has a character that a JID cannot have in its %s", wrongPart(local, domain))
 	}
 	if parsed.Localpart() != local || !isFolded(local) || strings.ContainsAny(local, "\u200c\u200d") {
 		return "", errors.New("has a name that not every server reads alike: write it in lower case, in composed letters")
-	}
-	if strings.HasPrefix(domain, ".") || strings.Contains(domain, "..") {
-		return "", errors.New("has an empty label in its domain")
 	}
 	if !sameDomain(parsed.Domainpart(), domain) {
 		return "", errors.New("has a domain that not every server reads alike: write it as the server is configured")
@@ -96,6 +101,18 @@ func ParseRecipient(s string) (JID, error) {
 		j += "/" + resource
 	}
 	return JID(j), nil
+}
+
+// wrongPart names the part for which the parser refused an address. The
+// parser's own words are of PRECIS and IDNA, which nobody typed.
+func wrongPart(local, domain string) string {
+	if _, err := jid.New("", domain, ""); err != nil {
+		return "domain"
+	}
+	if _, err := jid.New(local, domain, ""); err != nil {
+		return "name"
+	}
+	return "resource"
 }
 
 // lowerASCII changes A to Z and nothing else. Two servers agree on no more

@@ -52,6 +52,34 @@ func TestParseRecipient(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfRecipients: each says what to change, and none in the words of
+// a library.
+func TestRefusalsOfRecipients(t *testing.T) {
+	for _, test := range []struct{ name, in, want string }{
+		{"name", "a b@example.com", "has a character that a JID cannot have in its name"},
+		{"forbidden in names", "a'b@example.com", "has a character that a JID cannot have in its name"},
+		{"name that mixes directions", "a\u05d0@example.com", "has a character that a JID cannot have in its name"},
+		{"domain", "a@exa mple.com", "has a character that a JID cannot have in its domain"},
+		{"domain of a bad label", "a@xn--a.example", "has a character that a JID cannot have in its domain"},
+		{"resource", "a@example.com/\u0007", "has a character that a JID cannot have in its resource"},
+		{"no name", "@example.com", "is not a JID of the form user@domain"},
+		{"no name, empty resource behind", "@example.com/a/", "is not a JID of the form user@domain"},
+		{"no domain", "user@", "is not a JID of the form user@domain"},
+		{"no domain, resource", "user@/x", "is not a JID of the form user@domain"},
+		{"dot alone", "user@.", "has an empty label in its domain"},
+		{"two dots", "user@..", "has an empty label in its domain"},
+		{"empty resource", "user@example.com/", "has a slash at its end and no resource behind it"},
+		{"long name", strings.Repeat("a", 1024) + "@example.com", "has a part that is longer than 1023 bytes"},
+		{"long resource", "a@example.com/" + strings.Repeat("a", 1024), "has a part that is longer than 1023 bytes"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got, err := ParseRecipient(test.in); err == nil || err.Error() != test.want {
+				t.Fatalf("ParseRecipient(%q) = %q, %v; want %q", test.in, got, err, test.want)
+			}
+		})
+	}
+}
+
 func TestJIDParts(t *testing.T) {
 	j := JID("user@example.com/a@b/c")
 	if j.Local() != "user" || j.Domain() != "example.com" || j.Bare() != "user@example.com" || j.IsBare() {
@@ -71,6 +99,9 @@ func FuzzParseRecipient(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		first, err := ParseRecipient(in)
 		if err != nil {
+			if text := err.Error(); strings.Contains(text, "precis") || strings.Contains(text, "idna") {
+				t.Fatalf("ParseRecipient(%q) says %q", in, text)
+			}
 			return
 		}
 		again, err := ParseRecipient(string(first))

@@ -37,7 +37,8 @@ var xhtmlAttributes = map[string][]string{
 // SanitizeHTML reduces HTML to XHTML-IM (XEP-0071): its result is well-formed
 // XML, the children of the body element, of the recommended profile's elements
 // and attributes alone. The text of other elements stays, but for scripts and
-// the like.
+// the like; where those elements began a line or a table's cell, a line break
+// or a space keeps the words apart.
 //
 // The tokens are read one by one and no tree is built: a tree can be many
 // times larger than the text that asks for it.
@@ -67,6 +68,8 @@ type xhtmlWriter struct {
 	out     strings.Builder
 	open    []string // elements written and not closed, outermost first
 	dropped string   // the element whose content is being dropped
+	inLine  bool     // something stands on the line already
+	gap     string   // what is due before the next thing on the line: nothing, a space or a break
 }
 
 func (w *xhtmlWriter) token(t html.Token) error {
@@ -78,10 +81,11 @@ func (w *xhtmlWriter) token(t html.Token) error {
 	}
 	switch t.Type {
 	case html.TextToken:
-		w.out.WriteString(escapeText.Replace(t.Data))
+		w.text(t.Data)
 	case html.StartTagToken, html.SelfClosingTagToken:
 		return w.start(t)
 	case html.EndTagToken:
+		w.separate(t.Data)
 		if i := w.innermost(xhtmlName(t.Data), ""); i >= 0 {
 			w.closeTo(i)
 		}
@@ -98,6 +102,7 @@ func (w *xhtmlWriter) start(t html.Token) error {
 	name := xhtmlName(t.Data)
 	allowed, known := xhtmlAttributes[name]
 	if !known {
+		w.separate(name)
 		return nil
 	}
 	attributes := xhtmlAttributeText(t.Attr, allowed)
@@ -105,7 +110,15 @@ func (w *xhtmlWriter) start(t html.Token) error {
 		return nil // a picture without an address that may be fetched
 	}
 	w.closeImplied(name)
+	if isLine[name] {
+		w.newLine()
+	} else {
+		w.fill()
+	}
 	w.out.WriteString("<" + name + attributes)
+	if name == "img" {
+		w.inLine = true
+	}
 	switch {
 	case name == "br" || name == "img":
 		w.out.WriteString("/>")
@@ -119,6 +132,47 @@ func (w *xhtmlWriter) start(t html.Token) error {
 	}
 	return nil
 }
+
+// isLine has the elements that begin and end a line by themselves.
+var isLine = map[string]bool{"blockquote": true, "br": true, "li": true, "ol": true, "p": true, "ul": true}
+
+// separate notes that an element which is not written begins or ends here.
+func (w *xhtmlWriter) separate(name string) {
+	switch name {
+	case "address", "article", "aside", "caption", "center", "dd", "details", "dialog", "div", "dl", "dt",
+		"fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
+		"hr", "legend", "listing", "main", "menu", "nav", "option", "plaintext", "pre", "section", "summary",
+		"table", "tbody", "tfoot", "thead", "tr", "xmp":
+		if w.inLine {
+			w.gap = "<br/>"
+		}
+	case "td", "th":
+		if w.inLine && w.gap == "" {
+			w.gap = " "
+		}
+	}
+}
+
+// text writes text. Blanks alone do not need the gap.
+func (w *xhtmlWriter) text(s string) {
+	if strings.TrimSpace(s) != "" {
+		w.fill()
+		w.inLine = true
+	}
+	w.out.WriteString(escapeText.Replace(s))
+}
+
+// fill writes the gap before something on the line.
+func (w *xhtmlWriter) fill() {
+	w.out.WriteString(w.gap)
+	if w.gap == "<br/>" {
+		w.inLine = false
+	}
+	w.gap = ""
+}
+
+// newLine notes that an element which is written begins or ends the line.
+func (w *xhtmlWriter) newLine() { w.inLine, w.gap = false, "" }
 
 // closeImplied closes what HTML lets an author leave open when the element
 // name begins: a paragraph before a block, an item before the next one. And no
@@ -156,6 +210,9 @@ func (w *xhtmlWriter) innermost(name, limits string) int {
 func (w *xhtmlWriter) closeTo(depth int) {
 	for _, name := range slices.Backward(w.open[depth:]) {
 		w.out.WriteString("</" + name + ">")
+		if isLine[name] {
+			w.newLine()
+		}
 	}
 	w.open = w.open[:depth]
 }
