@@ -2,8 +2,6 @@ package component
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"sync/atomic"
 	"time"
 
@@ -126,11 +124,4 @@ func unavailable(err error) *fault.Error {
 // mute is the answer for a host that the component may not speak for.
 func mute(sender message.JID) *fault.Error {
 	return fault.New(fault.Unavailable, "the XMPP server does not let posthorn speak for %s: its administrator finds what to change with: posthorn check", sender.Domain())
-}
-
-// randomID makes an id that nobody can guess: 128 bits in hex.
-func randomID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
 }

@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -216,7 +217,7 @@ func (s *session) take(taken []*delivery, d *delivery) []*delivery {
 
 // send writes what is encoded, the deliveries taken, and a barrier after them.
 func (s *session) send(taken []*delivery) error {
-	b := batch{barrier: randomID(), written: time.Now(), deliveries: taken}
+	b := batch{barrier: rand.Text(), written: time.Now(), deliveries: taken}
 	s.c.metrics.batch.Observe(float64(len(taken)))
 	s.buf = appendBarrier(s.buf, s.c.opts.Domain, b.barrier)
 	s.inflight.add(b)
@@ -232,7 +233,7 @@ func (s *session) encode(d *delivery) *fault.Error {
 	}
 	d.wireID, d.wrapped = m.ID, !v.direct
 	if d.wrapped {
-		d.wireID = randomID() // the sender's own need not be unique in our wrappers
+		d.wireID = rand.Text() // the sender's own need not be unique in our wrappers
 	}
 	// A blocked sender's message to a full JID vanishes without a word, and a
 	// headline may be dropped (RFC 6121 §8.5), so those are never "delivered".

@@ -2,8 +2,10 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"posthorn/internal/message"
@@ -89,8 +91,8 @@ type question struct {
 }
 
 func (s *session) ask(host string) question {
-	nobody := message.JID("posthorn-" + randomID() + "@" + host)
-	m := &message.Message{From: nobody, To: nobody, Type: message.Chat, ID: randomID()}
+	nobody := message.JID("posthorn-" + strings.ToLower(rand.Text()) + "@" + host)
+	m := &message.Message{From: nobody, To: nobody, Type: message.Chat, ID: rand.Text()}
 	d := &delivery{message: m, wireID: m.ID, outcome: make(chan outcome, 1)}
 	s.mu.Lock()
 	s.echoes[m.ID] = false
@@ -105,7 +107,7 @@ func (s *session) ask(host string) question {
 // tryDirect asks about every host that did not refuse lately.
 func (s *session) tryDirect(ctx context.Context) error {
 	var questions []question
-	b := batch{barrier: randomID(), written: time.Now()}
+	b := batch{barrier: rand.Text(), written: time.Now()}
 	for _, host := range s.c.opts.Hosts {
 		if refused, asked := s.c.notDirect[host]; asked && time.Since(refused) < retryDirectAfter {
 			continue

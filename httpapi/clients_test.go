@@ -112,7 +112,7 @@ func TestClientsThatWorkUnmodified(t *testing.T) {
 			if diff := cmp.Diff([]message.Message{test.want}, messages, ignored); diff != "" {
 				t.Fatal(diff)
 			}
-			if id := messages[0].ID; got.member(t, "id") != id || test.want.ID == "" && len(id) != 32 {
+			if id := messages[0].ID; got.member(t, "id") != id || test.want.ID == "" && len(id) < 26 {
 				t.Fatalf("the id %q in %s", id, got.body)
 			}
 		})

@@ -33,7 +33,7 @@ func invisible(r rune) bool { return r <= ' ' || r > '~' }
 // that a recipient's client can tell a repetition (XEP-0359).
 func stanzaID(key string, from message.JID, to []message.JID, p page) string {
 	if key == "" {
-		return randomID()
+		return rand.Text()
 	}
 	hash := sha256.New()
 	hash.Write([]byte(string(from) + "\x00" + key)) // no JID has a NUL, nor has a key
@@ -42,11 +42,4 @@ func stanzaID(key string, from message.JID, to []message.JID, p page) string {
 	}
 	hash.Write([]byte("\x00" + string(p)))
 	return hex.EncodeToString(hash.Sum(nil))[:32]
-}
-
-// randomID is 128 bits that nobody guesses.
-func randomID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
