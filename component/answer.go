@@ -33,7 +33,7 @@ func appendAnswer(dst []byte, iq *stream.Element, opts Options) []byte {
 	if iq.Attr("type") == "get" && iq.Attr("to") == opts.Domain && len(iq.Children) == 1 {
 		query := iq.Children[0]
 		switch {
-		case query.Name.Space == nsPing && query.Name.Local == "ping": // XEP-0199 §4.2
+		case query.Name.Space == nsPing && query.Name.Local == "ping": // XEP-0199 §3
 			return append(appendReply(dst, iq, "result"), "</iq>"...)
 		case query.Name.Space == nsDiscoInfo && query.Name.Local == "query": // XEP-0030 §3.1
 			if query.Attr("node") != "" {

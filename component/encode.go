@@ -10,7 +10,7 @@ func (d *delivery) append(dst []byte, domain string, v voice) []byte {
 	if v.direct {
 		return appendMessage(dst, d.message, "")
 	}
-	// XEP-0356 §4.3: the stanza that the host shall send, in a wrapper to it.
+	// XEP-0356 §5.3: the stanza that the host shall send, in a wrapper to it.
 	dst = append(dst, "<message"...)
 	dst = appendAttr(dst, "from", domain)
 	dst = appendAttr(dst, "to", d.message.From.Domain())
@@ -36,7 +36,7 @@ func appendMessage(dst []byte, m *message.Message, namespace string) []byte {
 	dst = appendOptionalText(dst, "subject", m.Subject)
 	dst = appendOptionalText(dst, "body", m.Body)
 	dst = appendOptionalText(dst, "thread", m.Thread)
-	if m.HTML != "" { // XEP-0071 §4; message.SanitizeHTML made it well-formed
+	if m.HTML != "" { // XEP-0071 §5; message.SanitizeHTML made it well-formed
 		dst = append(dst, "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>"...)
 		dst = append(dst, m.HTML...)
 		dst = append(dst, "</body></html>"...)
@@ -52,7 +52,7 @@ func appendMessage(dst []byte, m *message.Message, namespace string) []byte {
 		dst = appendAttr(dst, "id", m.Replace)
 		dst = append(dst, "/>"...)
 	}
-	dst = append(dst, "<origin-id xmlns='urn:xmpp:sid:0'"...) // XEP-0359 §3.2
+	dst = append(dst, "<origin-id xmlns='urn:xmpp:sid:0'"...) // XEP-0359 §2.2
 	dst = appendAttr(dst, "id", m.ID)
 	return append(dst, "/></message>"...)
 }

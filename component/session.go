@@ -144,7 +144,7 @@ func (s *session) write(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
 		queue := s.c.queue
 		if n, _ := s.inflight.oldest(); n >= window {
 			queue = nil
@@ -160,12 +160,12 @@ func (s *session) write(ctx context.Context) error {
 			err = s.monitor(now)
 		case <-s.returned:
 		case <-ctx.Done():
-			err = ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return ctx.Err()
 }
 
 // sendWaiting writes first and all that waits behind it. Two turns are given
@@ -218,7 +218,9 @@ func (s *session) take(taken []*delivery, d *delivery) []*delivery {
 // send writes what is encoded, the deliveries taken, and a barrier after them.
 func (s *session) send(taken []*delivery) error {
 	b := batch{barrier: rand.Text(), written: time.Now(), deliveries: taken}
-	s.c.metrics.batch.Observe(float64(len(taken)))
+	if len(taken) > 0 {
+		s.c.metrics.batch.Observe(float64(len(taken)))
+	}
 	s.buf = appendBarrier(s.buf, s.c.opts.Domain, b.barrier)
 	s.inflight.add(b)
 	return s.flush()

@@ -186,7 +186,7 @@ func (s *session) awaitPrivilege(ctx context.Context) {
 }
 
 // privilege reads an advertisement: a host pushes what it grants us, and pushes
-// again when that changes (XEP-0356 §4.1). Which version of the namespace it
+// again when that changes (XEP-0356 §5.2). Which version of the namespace it
 // speaks is seen from it. Nobody but a host can send one in its name, and a
 // host is only believed about itself.
 func (s *session) privilege(e *stream.Element) {

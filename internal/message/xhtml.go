@@ -276,7 +276,7 @@ var (
 	escapeAttribute = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "\t", " ", "\n", " ", "\r", " ")
 )
 
-// allowedStyle keeps the declarations of XEP-0071 §7.5's properties.
+// allowedStyle keeps the declarations of XEP-0071 §7.6.1's properties.
 func allowedStyle(style string) string {
 	var kept []string
 	for declaration := range strings.SplitSeq(style, ";") {
