@@ -76,10 +76,7 @@ func TestWrapped(t *testing.T) {
 			t.Fatalf("Deliver() = %q, %v; want routed", status, err)
 		}
 		outer := s.received()[0]
-		inner := outer.Child(outer.Name.Space, "").Child("", "")
-		if p := outer.Child("urn:xmpp:privilege:1", "privilege"); p != nil {
-			inner = p.Child("urn:xmpp:forward:0", "forwarded").Child("jabber:client", "message")
-		}
+		inner := outer.Child("urn:xmpp:privilege:1", "privilege").Child("urn:xmpp:forward:0", "forwarded").Child("jabber:client", "message")
 		if inner == nil || inner.Attr("from") != "me@example.com" || inner.Attr("to") != "user@example.com" || inner.Attr("id") != "a1" || body(inner) != "text a1" {
 			t.Fatalf("inside is %+v", inner)
 		}
