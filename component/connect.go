@@ -65,8 +65,9 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // A lostError is the end of a stream that was up.
 type lostError struct {
-	err   error
-	lived time.Duration
+	err      error
+	lived    time.Duration
+	poisoned bool // by a message that was in flight
 }
 
 func (e *lostError) Error() string { return "component: stream lost: " + e.err.Error() }

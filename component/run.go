@@ -25,9 +25,6 @@ func (c *Component) Run(ctx context.Context) {
 			continue // what was found out is remembered: the next session speaks otherwise
 		}
 		state, delay := wait.after(err)
-		if state == Resuming && len(c.suspects) > 0 {
-			delay = jitter(shortestWait) // the server is well: others must not wait for a poisoned message's second try
-		}
 		c.forgetRefusals(err)
 		c.setState(state)
 		c.logEnd(err, delay)
@@ -46,8 +43,11 @@ func (c *Component) runSession(ctx context.Context) error {
 		return err
 	}
 	err = s.run(ctx)
-	if s.wasUp { // before, only questions of our own were written
-		c.settle(s.inflight.drain(), err)
+	var lost *lostError
+	if errors.As(err, &lost) { // before the stream was up, only questions of our own were written
+		written := s.inflight.drain()
+		lost.poisoned = len(written) > 0 && blamesContent(err)
+		c.settle(written, err)
 	}
 	return err
 }
@@ -154,6 +154,11 @@ func (b *backoff) after(err error) (State, time.Duration) {
 	if !errors.As(err, &lost) {
 		b.failures++
 		return Down, b.jitter()
+	}
+	if lost.poisoned {
+		// The server is well, and a message can end two streams at most: the
+		// others must not wait long for it.
+		return Resuming, jitter(shortestWait)
 	}
 	if b.failures++; lost.lived > longestWait {
 		b.failures = 0

@@ -128,7 +128,7 @@ func (s *session) verdict(writeErr error) error {
 	if !s.wasUp {
 		return err
 	}
-	return &lostError{err, time.Since(s.began)}
+	return &lostError{err: err, lived: time.Since(s.began)}
 }
 
 // sayGoodbye closes our side of the stream (RFC 6120 §4.4).
