@@ -57,15 +57,16 @@ type Options struct {
 const MaxStanzaLimit = 512 << 10 // bytes
 
 // queueLength bounds the messages that wait for the writer: about a tenth of
-// a second of a server's work. What comes beyond is better told to try later.
-const queueLength = 1024
+// a second of a server's work for one sender, who gets half of it. What comes
+// beyond is better told to try later.
+const queueLength = 2048
 
 // A Component is our end of the stream, whether or not there is a
 // connection now. Make it with New, and give it a goroutine with Run.
 type Component struct {
 	opts    Options // immutable after New
 	metrics *metrics
-	queue   chan *delivery // Deliver sends, the session's writer receives; never closed
+	queue   *queue // Deliver pushes, the session's writer pops
 
 	// Owned by Run.
 	suspects  []*delivery          // were on a stream that ended because of one of them: they go again, one a barrier
@@ -86,7 +87,7 @@ type Component struct {
 func New(opts Options) *Component {
 	c := &Component{
 		opts:      opts,
-		queue:     make(chan *delivery, queueLength),
+		queue:     newQueue(queueLength),
 		notDirect: make(map[string]time.Time),
 		voices:    make(map[string]voice),
 		underway:  make(map[string]struct{}),

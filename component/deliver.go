@@ -17,6 +17,7 @@ type delivery struct {
 	tells   bool         // the server would tell of a failure; set by the writer
 	suspect bool         // was on a stream that content ended; owned by Run and the writer, never both at once
 	claimed atomic.Bool  // by the writer, who then owes an outcome, or by Deliver, who gave up before it was written
+	next    *delivery    // in its sender's line; owned by the queue
 	outcome chan outcome // capacity 1, so that nobody waits to tell; written once, by resolve
 }
 
@@ -56,9 +57,7 @@ func (c *Component) deliver(ctx context.Context, d *delivery) outcome {
 	if err := c.admit(d); err != nil {
 		return outcome{err: err}
 	}
-	select {
-	case c.queue <- d:
-	default:
+	if !c.queue.push(d) {
 		c.release(d)
 		return outcome{err: fault.New(fault.Unavailable, "too many messages are waiting for the XMPP server: try again")}
 	}

@@ -18,11 +18,11 @@ type metrics struct {
 	dropped    *prometheus.CounterVec // by reason
 }
 
-func newMetrics(reg prometheus.Registerer, queue chan *delivery) *metrics {
+func newMetrics(reg prometheus.Registerer, queue *queue) *metrics {
 	auto := promauto.With(reg)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "posthorn_component_queue_messages", Help: "Messages that wait for the writer.",
-	}, func() float64 { return float64(len(queue)) })
+	}, func() float64 { return float64(queue.len()) })
 	return &metrics{
 		messages: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "posthorn_component_messages_total", Help: "Messages by what became of them.",

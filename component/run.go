@@ -100,14 +100,9 @@ func (c *Component) refuseWaiting(err *fault.Error) {
 		c.resolve(d, outcome{err: unconfirmed(err)})
 	}
 	c.suspects = nil
-	for {
-		select {
-		case d := <-c.queue:
-			if d.claim() {
-				c.resolve(d, outcome{err: err})
-			}
-		default:
-			return
+	for d := c.queue.pop(); d != nil; d = c.queue.pop() {
+		if d.claim() {
+			c.resolve(d, outcome{err: err})
 		}
 	}
 }

@@ -145,14 +145,14 @@ func (s *session) write(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
-		queue := s.c.queue
+		waiting := s.c.queue.waiting
 		if n, _ := s.inflight.oldest(); n >= window {
-			queue = nil
+			waiting = nil
 		}
 		var err error
 		select {
-		case d := <-queue:
-			err = s.sendWaiting(d)
+		case <-waiting:
+			err = s.sendWaiting()
 		case answer := <-s.answers:
 			s.buf = append(s.buf, answer...)
 			err = s.flush()
@@ -168,15 +168,14 @@ func (s *session) write(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sendWaiting writes first and all that waits behind it. Two turns are given
-// away before: the requests that the last barrier woke get to the queue
+// sendWaiting writes all that waits. Two turns are given away before: the requests that the last barrier woke get to the queue
 // meanwhile, which makes batches larger and costs a lone message next to
 // nothing.
-func (s *session) sendWaiting(first *delivery) error {
+func (s *session) sendWaiting() error {
 	runtime.Gosched()
 	runtime.Gosched()
 	var taken []*delivery
-	for d := first; d != nil; d = s.next(len(taken)) {
+	for d := s.next(0); d != nil; d = s.next(len(taken)) {
 		taken = s.take(taken, d)
 	}
 	if len(taken) == 0 {
@@ -188,14 +187,10 @@ func (s *session) sendWaiting(first *delivery) error {
 // next gives a delivery that waits, while there is one and n more may join.
 func (s *session) next(n int) *delivery {
 	if n >= batchMessages || len(s.buf) >= batchBytes {
+		notify(s.c.queue.waiting) // for what is left
 		return nil
 	}
-	select {
-	case d := <-s.c.queue:
-		return d
-	default:
-		return nil
-	}
+	return s.c.queue.pop()
 }
 
 // take encodes d and adds it to those taken before, if it is waited for and

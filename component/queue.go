@@ -1,0 +1,101 @@
+package component
+
+import (
+	"sync"
+
+	"posthorn/internal/message"
+)
+
+// A queue holds the deliveries that wait for the writer: a line for each sender,
+// served in turns, so that who sends a thousand messages delays another's one by
+// one. It is bounded, and a line may be no longer than what is still free: there
+// is always room for one more sender, however many flood.
+type queue struct {
+	size    int           // deliveries
+	waiting chan struct{} // something waits; capacity 1, a mark
+
+	// Guarded by mu.
+	mu          sync.Mutex
+	lines       map[message.JID]*line // by sender; none is empty
+	first, last *line                 // in the order of their turns
+	length      int
+}
+
+// A line is what one sender has waiting, in order.
+type line struct {
+	sender      message.JID
+	first, last *delivery
+	length      int
+	next        *line
+}
+
+func newQueue(size int) *queue {
+	return &queue{size: size, waiting: make(chan struct{}, 1), lines: make(map[message.JID]*line)}
+}
+
+// push appends d to its sender's line. It reports false where that has its
+// share already.
+func (q *queue) push(d *delivery) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.lines[d.message.From]
+	if l != nil && l.length >= q.size-q.length || q.length == q.size {
+		return false
+	}
+	if l == nil {
+		l = &line{sender: d.message.From}
+		q.lines[l.sender] = l
+		q.append(l)
+	}
+	if l.first == nil {
+		l.first = d
+	} else {
+		l.last.next = d
+	}
+	l.last = d
+	l.length++
+	q.length++
+	notify(q.waiting)
+	return true
+}
+
+// pop takes the delivery whose turn it is, or nil.
+func (q *queue) pop() *delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.first
+	if l == nil {
+		return nil
+	}
+	d := l.first
+	l.first, d.next = d.next, nil
+	l.length--
+	q.length--
+	if q.first = l.next; q.first == nil {
+		q.last = nil
+	}
+	if l.length > 0 {
+		q.append(l)
+	} else {
+		delete(q.lines, l.sender)
+	}
+	return d
+}
+
+// append gives l the last turn. The caller holds mu.
+func (q *queue) append(l *line) {
+	l.next = nil
+	if q.first == nil {
+		q.first = l
+	} else {
+		q.last.next = l
+	}
+	q.last = l
+}
+
+// len is how many wait.
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.length
+}
