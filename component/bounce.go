@@ -72,6 +72,17 @@ func bounceOf(stanza *stream.Element, to message.JID) *fault.Error {
 	return fault.New(kind, "the server would not deliver to %s (%s)%s", to, oneLine(condition), text)
 }
 
+// conditionOf names the condition of a stanza of type error.
+func conditionOf(e *stream.Element) string {
+	condition, _ := e.Child(e.Name.Space, "error").Condition(nsStanzaErrors)
+	return condition
+}
+
+// notReflected is the answer for a message that a room took and nobody saw.
+func notReflected(d *delivery) *fault.Error {
+	return fault.New(fault.Unconfirmed, "the room %s did not send the message back in time: it may or may not have been said there", d.message.To)
+}
+
 // oneLine makes a peer's text fit for a log and a detail.
 func oneLine(s string) string {
 	const limit = 200 // bytes: a line on a screen, twice

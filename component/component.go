@@ -15,12 +15,16 @@
 //  4. The reader meets the barrier: every message before it that got no error
 //     was processed.
 //
+// A message to a room is confirmed by the room, which sends it back to everybody
+// (rooms.go).
+//
 // A session is one connection's life. Between two of them Run waits with full
 // jitter. At its start a session finds out, for each host, whether the server
 // lets the component speak for that host's users, and how (voice.go).
 //
 // Documents: XEP-0114, RFC 6120 (§4 streams, §8 stanzas), XEP-0356 (privilege),
-// XEP-0030, XEP-0092 and XEP-0199 (what it answers).
+// XEP-0045 and XEP-0106 (rooms), XEP-0030, XEP-0092 and XEP-0199 (what it
+// answers).
 package component
 
 import (
@@ -45,7 +49,8 @@ type Options struct {
 	Hosts          []string // domains whose users send
 	MaxStanza      int      // bytes on the wire, a wrapper included; MaxStanzaLimit at most
 	ConfirmTimeout time.Duration
-	Version        string // what XEP-0092 is answered with
+	RoomIdle       time.Duration // how long a sender keeps a seat in a room without speaking
+	Version        string        // what XEP-0092 is answered with
 	Log            *slog.Logger
 	Metrics        prometheus.Registerer
 	// Dial opens the connection; nil: TCP to Address.
@@ -67,6 +72,7 @@ type Component struct {
 	opts    Options // immutable after New
 	metrics *metrics
 	queue   *queue // Deliver pushes, the session's writer pops
+	rooms   *rooms
 
 	// Owned by Run.
 	suspects  []*delivery          // were on a stream that ended because of one of them: they go again, one a barrier
@@ -100,7 +106,11 @@ func New(opts Options) *Component {
 			return new(net.Dialer).DialContext(ctx, "tcp", opts.Address)
 		}
 	}
-	c.metrics = newMetrics(opts.Metrics, c.queue)
+	c.rooms = &rooms{
+		domain: opts.Domain, idle: opts.RoomIdle, patient: opts.ConfirmTimeout,
+		resolve: c.resolve, work: c.queue.waiting, seats: make(map[place]*seat),
+	}
+	c.metrics = newMetrics(opts.Metrics, c.queue, c.rooms)
 	return c
 }
 

@@ -11,14 +11,16 @@ import (
 
 // A delivery is one message between Deliver and its outcome.
 type delivery struct {
-	message *message.Message
-	wireID  string       // the id that errors come back with; set by the writer
-	wrapped bool         // in a privilege, whose errors come to us and not to the sender; set by the writer
-	tells   bool         // the server would tell of a failure; set by the writer
-	suspect bool         // was on a stream that content ended; owned by Run and the writer, never both at once
-	claimed atomic.Bool  // by the writer, who then owes an outcome, or by Deliver, who gave up before it was written
-	next    *delivery    // in its sender's line; owned by the queue
-	outcome chan outcome // capacity 1, so that nobody waits to tell; written once, by resolve
+	message  *message.Message
+	wireID   string       // the id that errors come back with; set by the writer
+	occupant message.JID  // who says it in a room; set by the writer, before it is written
+	joins    int          // how often the room said that it had no seat; owned by rooms
+	wrapped  bool         // in a privilege, whose errors come to us and not to the sender; set by the writer
+	tells    bool         // the server would tell of a failure; set by the writer
+	suspect  bool         // was on a stream that content ended; owned by Run and the writer, never both at once
+	claimed  atomic.Bool  // by the writer, who then owes an outcome, or by Deliver, who gave up before it was written
+	next     *delivery    // in its sender's line; owned by the queue
+	outcome  chan outcome // capacity 1, so that nobody waits to tell; written once, by resolve
 }
 
 // An outcome is what became of a message.
@@ -29,6 +31,17 @@ type outcome struct {
 
 // claim reports whether the caller is the one to decide about d.
 func (d *delivery) claim() bool { return d.claimed.CompareAndSwap(false, true) }
+
+// unclaim is for what is not on the stream after all: nothing of d has reached
+// the recipient. A suspect stays the writer's, since that is not so sure of it.
+func (d *delivery) unclaim() {
+	if !d.suspect {
+		d.claimed.Store(false)
+	}
+}
+
+// toRoom reports whether d is for a room, which confirms by itself.
+func (d *delivery) toRoom() bool { return d.message.Type == message.GroupChat }
 
 // key is what no two messages in flight may share: errors name no more.
 func (d *delivery) key() string {
@@ -93,7 +106,7 @@ func (c *Component) admit(d *delivery) *fault.Error {
 	if c.state != Up && c.state != Resuming {
 		return unavailable(nil)
 	}
-	if c.state == Up && !c.voices[d.message.From.Domain()].speaks() {
+	if c.state == Up && !d.toRoom() && !c.voices[d.message.From.Domain()].speaks() {
 		return mute(d.message.From)
 	}
 	if _, taken := c.underway[d.key()]; taken {

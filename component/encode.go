@@ -7,6 +7,11 @@ import (
 // append writes the message as one stanza, in the form in which v speaks for
 // its sender.
 func (d *delivery) append(dst []byte, domain string, v voice) []byte {
+	if d.toRoom() {
+		m := *d.message
+		m.From = d.occupant
+		return appendMessage(dst, &m, "")
+	}
 	if v.direct {
 		return appendMessage(dst, d.message, "")
 	}

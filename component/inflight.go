@@ -1,6 +1,7 @@
 package component
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,24 @@ type batch struct {
 type inflight struct {
 	mu      sync.Mutex
 	batches []batch // oldest first
+
+	// toRooms are the deliveries whose room has neither reflected nor refused
+	// them. A room of another server does so after the barrier, so they stay
+	// here when their batch is done.
+	toRooms map[reflection]toRoom
+}
+
+// A reflection is what names a message to a room in both answers that the room
+// can give.
+type reflection struct {
+	place
+	id string
+}
+
+type toRoom struct {
+	*delivery
+	written time.Time
+	passed  bool // its barrier is back
 }
 
 // add notes b, before it is written.
@@ -26,22 +45,76 @@ func (f *inflight) add(b batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.batches = append(f.batches, b)
+	for _, d := range b.deliveries {
+		if d.toRoom() {
+			f.toRooms[reflectionOf(d)] = toRoom{delivery: d, written: b.written}
+		}
+	}
+}
+
+func reflectionOf(d *delivery) reflection {
+	return reflection{place{d.occupant, d.message.To}, d.wireID}
 }
 
 // returned takes out everything up to the barrier of that id: barriers are
-// cumulative. The last batch is the one it belongs to; ok is false for an id
-// that is not in flight.
+// cumulative. What was for rooms is not among what is done by that. The last
+// batch is the one it belongs to; ok is false for an id that is not in flight.
 func (f *inflight) returned(id string) (done []batch, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, b := range f.batches {
-		if b.barrier == id {
-			done = append(done, f.batches[:i+1]...)
-			f.batches = append(f.batches[:0], f.batches[i+1:]...)
-			return done, true
+	i := slices.IndexFunc(f.batches, func(b batch) bool { return b.barrier == id })
+	if i < 0 {
+		return nil, false
+	}
+	done = append(done, f.batches[:i+1]...)
+	f.batches = append(f.batches[:0], f.batches[i+1:]...)
+	for _, b := range done {
+		for i, d := range b.deliveries {
+			if d != nil && d.toRoom() {
+				f.pass(d)
+				b.deliveries[i] = nil
+			}
 		}
 	}
-	return nil, false
+	return done, true
+}
+
+// pass notes that the barrier after d is back. The caller holds mu.
+func (f *inflight) pass(d *delivery) {
+	if r, waits := f.toRooms[reflectionOf(d)]; waits {
+		r.passed = true
+		f.toRooms[reflectionOf(d)] = r
+	}
+}
+
+// room gives the delivery that a room's answer is about, or nil.
+func (f *inflight) room(r reflection) *delivery {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.toRooms[r].delivery
+}
+
+// answered takes out a delivery that its room has reflected or refused.
+func (f *inflight) answered(r reflection) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.toRooms, r)
+	for _, slot := range f.find(func(d *delivery) bool { return d.toRoom() && reflectionOf(d) == r }) {
+		*slot = nil
+	}
+}
+
+// forgetRooms takes out what was written to rooms before then.
+func (f *inflight) forgetRooms(then time.Time) (forgotten []*delivery) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for r, d := range f.toRooms {
+		if d.passed && d.written.Before(then) {
+			forgotten = append(forgotten, d.delivery)
+			delete(f.toRooms, r)
+		}
+	}
+	return forgotten
 }
 
 // bounced takes out the delivery that an error is about: by wireID and, in
@@ -85,20 +158,22 @@ func (f *inflight) find(match func(*delivery) bool) (found []**delivery) {
 	return found
 }
 
-// drain takes out everything, in the order in which it was written.
-func (f *inflight) drain() []*delivery {
+// drain takes out everything: what was written since the last barrier that is
+// back, in that order, and what rooms have not answered.
+func (f *inflight) drain() (written, unreflected []*delivery) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var all []*delivery
-	for _, b := range f.batches {
-		for _, d := range b.deliveries {
-			if d != nil {
-				all = append(all, d)
-			}
+	for _, slot := range f.find(func(*delivery) bool { return true }) {
+		written = append(written, *slot)
+	}
+	for _, d := range f.toRooms {
+		if d.passed {
+			unreflected = append(unreflected, d.delivery)
 		}
 	}
 	f.batches = nil
-	return all
+	clear(f.toRooms)
+	return written, unreflected
 }
 
 // oldest gives how many batches are in flight and when the first was written.

@@ -18,11 +18,14 @@ type metrics struct {
 	dropped    *prometheus.CounterVec // by reason
 }
 
-func newMetrics(reg prometheus.Registerer, queue *queue) *metrics {
+func newMetrics(reg prometheus.Registerer, queue *queue, rooms *rooms) *metrics {
 	auto := promauto.With(reg)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "posthorn_component_queue_messages", Help: "Messages that wait for the writer.",
 	}, func() float64 { return float64(queue.len()) })
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "posthorn_component_room_seats", Help: "Seats in rooms: senders times rooms in which they spoke lately.",
+	}, func() float64 { return float64(rooms.size()) })
 	return &metrics{
 		messages: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "posthorn_component_messages_total", Help: "Messages by what became of them.",

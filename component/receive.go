@@ -50,9 +50,13 @@ func (s *session) receive(e *stream.Element) error {
 		switch {
 		case e.Attr("type") == "error":
 			s.bounced(e)
+		case e.Attr("type") == "groupchat":
+			s.reflected(e)
 		case !s.echoed(e):
 			s.privilege(e)
 		}
+	case xml.Name{Space: stanza.NSComponent, Local: "presence"}:
+		s.c.rooms.presence(e)
 	}
 	return nil
 }
@@ -96,9 +100,39 @@ func (s *session) bounced(e *stream.Element) {
 		}
 		to = ""
 	}
+	r := reflection{place{to, from.Bare()}, e.Attr("id")}
+	if d := s.inflight.room(r); d != nil {
+		s.inflight.answered(r)
+		s.c.rooms.refused(d, e)
+		return
+	}
 	if d := s.inflight.bounced(e.Attr("id"), to, from); d != nil {
 		s.c.resolve(d, outcome{err: bounceOf(e, d.message.To)})
 	}
+}
+
+// reflected settles the message that a room has sent back to the one who said it
+// (XEP-0045 §7.4). What other occupants say is for nobody here. A room may have
+// given it an id of its own, and leaves the origin-id (XEP-0359).
+func (s *session) reflected(e *stream.Element) {
+	from := message.JID(e.Attr("from"))
+	r := reflection{place{message.JID(e.Attr("to")), from.Bare()}, e.Attr("id")}
+	d := s.inflight.room(r)
+	if origin := e.Child("urn:xmpp:sid:0", "origin-id"); d == nil && origin != nil {
+		r.id = origin.Attr("id")
+		d = s.inflight.room(r)
+	}
+	if d != nil && s.c.rooms.speaksFor(d, from.Resource(), bodyOf(e)) {
+		s.inflight.answered(r)
+		s.c.resolve(d, outcome{status: message.Delivered})
+	}
+}
+
+func bodyOf(e *stream.Element) string {
+	if body := e.Child(e.Name.Space, "body"); body != nil {
+		return body.Text
+	}
+	return ""
 }
 
 // echoed notes that a message of ours to ourselves came back.

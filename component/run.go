@@ -45,9 +45,12 @@ func (c *Component) runSession(ctx context.Context) error {
 	err = s.run(ctx)
 	var lost *lostError
 	if errors.As(err, &lost) { // before the stream was up, only questions of our own were written
-		written := s.inflight.drain()
+		written, unreflected := s.inflight.drain()
 		lost.poisoned = len(written) > 0 && blamesContent(err)
 		c.settle(written, err)
+		for _, d := range unreflected {
+			c.resolve(d, outcome{err: unconfirmed(err)})
+		}
 	}
 	return err
 }
@@ -100,6 +103,7 @@ func (c *Component) refuseWaiting(err *fault.Error) {
 		c.resolve(d, outcome{err: unconfirmed(err)})
 	}
 	c.suspects = nil
+	c.rooms.refuseAll(err)
 	for d := c.queue.pop(); d != nil; d = c.queue.pop() {
 		if d.claim() {
 			c.resolve(d, outcome{err: err})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -79,6 +78,7 @@ func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
 		returned:   make(chan struct{}, 1),
 		advertised: make(chan struct{}, 1),
 		echoes:     make(map[string]bool),
+		inflight:   inflight{toRooms: make(map[reflection]toRoom)},
 	}
 }
 
@@ -87,6 +87,7 @@ func (s *session) run(parent context.Context) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	s.c.forgetVoices()
+	s.c.rooms.reconnected()
 	readerDone := make(chan struct{})
 	go func() {
 		defer close(readerDone)
@@ -94,6 +95,9 @@ func (s *session) run(parent context.Context) error {
 		s.setReadError(s.read())
 	}()
 	err := s.lead(ctx)
+	if parent.Err() != nil {
+		s.c.rooms.leaveAll()
+	}
 	s.sayGoodbye()
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	<-readerDone
@@ -134,7 +138,7 @@ func (s *session) verdict(writeErr error) error {
 // sayGoodbye closes our side of the stream (RFC 6120 §4.4).
 func (s *session) sayGoodbye() {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(lastWords))
-	_, _ = io.WriteString(s.conn, "</stream:stream>")
+	_, _ = s.conn.Write(append(s.c.rooms.appendPresences(nil), "</stream:stream>"...))
 }
 
 // write takes what waits and puts it on the stream, until ctx ends.
@@ -175,13 +179,18 @@ func (s *session) sendWaiting() error {
 	runtime.Gosched()
 	runtime.Gosched()
 	var taken []*delivery
+	s.buf = s.c.rooms.appendPresences(s.buf)
 	for d := s.next(0); d != nil; d = s.next(len(taken)) {
 		taken = s.take(taken, d)
 	}
-	if len(taken) == 0 {
-		return nil
+	s.buf = s.c.rooms.appendPresences(s.buf) // for those that have no seat yet
+	switch {
+	case len(taken) > 0:
+		return s.send(taken)
+	case len(s.buf) > 0:
+		return s.flush()
 	}
-	return s.send(taken)
+	return nil
 }
 
 // next gives a delivery that waits, while there is one and n more may join.
@@ -189,6 +198,9 @@ func (s *session) next(n int) *delivery {
 	if n >= batchMessages || len(s.buf) >= batchBytes {
 		notify(s.c.queue.waiting) // for what is left
 		return nil
+	}
+	if d := s.c.rooms.pop(); d != nil {
+		return d
 	}
 	return s.c.queue.pop()
 }
@@ -199,8 +211,11 @@ func (s *session) take(taken []*delivery, d *delivery) []*delivery {
 	if !d.suspect && !d.claim() {
 		return taken
 	}
-	err := s.encode(d)
-	if err == nil {
+	held, err := s.encode(d)
+	switch {
+	case held:
+		return taken
+	case err == nil:
 		return append(taken, d)
 	}
 	if d.suspect { // it was written before, so "not sent" would be untrue
@@ -221,8 +236,20 @@ func (s *session) send(taken []*delivery) error {
 	return s.flush()
 }
 
-// encode appends d to what is written next.
-func (s *session) encode(d *delivery) *fault.Error {
+// encode appends d to what is written next, unless it is held until it has a
+// seat in its room.
+func (s *session) encode(d *delivery) (held bool, err *fault.Error) {
+	if d.toRoom() {
+		d.wireID = d.message.ID
+		if held, err = s.c.rooms.seat(d); held || err != nil {
+			return held, err
+		}
+		return false, s.append(d, voice{})
+	}
+	return false, s.encodeToUser(d)
+}
+
+func (s *session) encodeToUser(d *delivery) *fault.Error {
 	m := d.message
 	v := s.c.voice(m.From.Domain())
 	if !v.speaks() {
@@ -235,6 +262,10 @@ func (s *session) encode(d *delivery) *fault.Error {
 	// A blocked sender's message to a full JID vanishes without a word, and a
 	// headline may be dropped (RFC 6121 §8.5), so those are never "delivered".
 	d.tells = v.direct && (m.Type == message.Chat || m.Type == message.Normal) && m.To.IsBare() && s.c.voice(m.To.Domain()).tells
+	return s.append(d, v)
+}
+
+func (s *session) append(d *delivery, v voice) *fault.Error {
 	before := len(s.buf)
 	s.buf = d.append(s.buf, s.c.opts.Domain, v)
 	if size := len(s.buf) - before; size > s.c.opts.MaxStanza {
@@ -286,6 +317,10 @@ func (s *session) sendSuspects(ctx context.Context) error {
 // monitor looks once a second whether the peer is alive. An overdue barrier is
 // followed by another, since a server may lose one and answer the next.
 func (s *session) monitor(now time.Time) error {
+	s.c.rooms.sweep(now)
+	for _, d := range s.inflight.forgetRooms(now.Add(-stalled)) {
+		s.c.resolve(d, outcome{err: notReflected(d)})
+	}
 	n, oldest := s.inflight.oldest()
 	switch {
 	case n > 0 && now.Sub(oldest) > stalled:

@@ -86,6 +86,11 @@ func TestAddressing(t *testing.T) {
 		{"rest, PUT", call{method: "PUT", path: "/rest/message/chat/user", body: "x"}, to("x", user)},
 		{"rest, JSON below the path", call{path: "/rest/message/headline/user", typ: asJSON, body: `{"body":"x"}`},
 			[]message.Message{{To: user, Body: "x", Type: message.Headline}}},
+		{"room", call{path: "/msg/ops@rooms.example.com?type=groupchat&nick=Bot&password=s", body: "x"},
+			[]message.Message{{To: "ops@rooms.example.com", Body: "x", Type: message.GroupChat, Nick: "Bot", Password: "s"}}},
+		{"room, JSON", call{path: "/msg", typ: asJSON, body: `{"to":"ops@rooms.example.com","type":"groupchat","body":"x","nick":"Bot","password":"s"}`},
+			[]message.Message{{To: "ops@rooms.example.com", Body: "x", Type: message.GroupChat, Nick: "Bot", Password: "s"}}},
+		{"a password alone is no form", call{typ: asForm, body: "password=expired"}, to("password=expired", user)},
 		{"rest, recipient in the body", call{path: "/rest/message/normal", typ: asJSON, body: `{"to":"user","body":"x"}`},
 			[]message.Message{{To: user, Body: "x", Type: message.Normal}}},
 	} {

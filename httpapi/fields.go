@@ -15,7 +15,7 @@ var fieldNames = map[string]bool{
 	"body": true, "text": true, "message": true, "msg": true, "content": true,
 	"subject": true, "title": true,
 	"type": true, "thread": true, "id": true, "lang": true, "html": true,
-	"oob": true, "replace": true, "nick": true, "ttl": true,
+	"oob": true, "replace": true, "nick": true, "password": true, "ttl": true,
 }
 
 // bodyNames are what clients call the text; the first that is there counts.
@@ -117,21 +117,19 @@ func (f *fields) message() (*message.Message, error) {
 	body, _ := f.first(bodyNames...)
 	subject, _ := f.first("subject", "title")
 	m := &message.Message{
-		Body:    message.UnixLines(body),
-		Subject: message.UnixLines(subject),
-		ID:      f.get("id"),
-		Thread:  f.get("thread"),
-		Lang:    f.get("lang"),
-		Replace: f.get("replace"),
-		Nick:    f.get("nick"),
-		OOB:     message.OOB{URL: f.get("oob"), Desc: message.UnixLines(f.oobDesc)},
+		Body:     message.UnixLines(body),
+		Subject:  message.UnixLines(subject),
+		ID:       f.get("id"),
+		Thread:   f.get("thread"),
+		Lang:     f.get("lang"),
+		Replace:  f.get("replace"),
+		Nick:     f.get("nick"),
+		Password: f.get("password"),
+		OOB:      message.OOB{URL: f.get("oob"), Desc: message.UnixLines(f.oobDesc)},
 	}
 	var err error
 	if m.Type, err = message.ParseType(f.get("type")); err != nil {
 		return nil, fault.New(fault.Unsendable, "%v", err)
-	}
-	if m.Type == message.GroupChat {
-		return nil, fault.New(fault.Unsendable, "type: messages to rooms are not sent by this version yet")
 	}
 	if m.HTML, err = sanitized(f.get("html")); err != nil {
 		return nil, err

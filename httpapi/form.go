@@ -35,8 +35,9 @@ func decodeForm(body []byte, c charset) (fields, error) {
 	return decodeText(body, c)
 }
 
-// readPairs reads our fields of a form or a query; found: there was one.
-// A word without `=` is text rather than an empty field.
+// readPairs reads our fields of a form or a query; found: there was one. A word
+// without `=` is text rather than an empty field, and so is `password=`, which
+// log lines have as well, where it stands alone.
 func readPairs(s string, c charset) (f fields, found bool, err error) {
 	for pair := range strings.SplitSeq(s, "&") {
 		rawName, rawValue, assigned := strings.Cut(pair, "=")
@@ -51,7 +52,7 @@ func readPairs(s string, c charset) (f fields, found bool, err error) {
 		if err := f.add(name, value); err != nil {
 			return f, true, err
 		}
-		found = true
+		found = found || name != "password"
 	}
 	return f, found, nil
 }

@@ -38,7 +38,7 @@ func checkDecoded(t *testing.T, f fields, err error) {
 	if strings.Contains(m.Body, "\r") || strings.Contains(m.Subject, "\r") || message.CheckText(m.Body+m.Subject+m.HTML+m.OOB.URL+m.OOB.Desc) != nil {
 		t.Fatalf("made %+v", m)
 	}
-	to, err := newQuietHandler().recipients(f.to, me)
+	to, err := newQuietHandler().recipients(f.to, me, m.Type)
 	if err != nil {
 		checkClientFault(t, err)
 		return

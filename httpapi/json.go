@@ -27,7 +27,7 @@ func decodeJSON(text string) (fields, error) {
 	if f.to, err = members.recipients(); err != nil {
 		return f, err
 	}
-	for _, names := range [][]string{bodyNames, {"subject", "title"}, {"type"}, {"id"}, {"lang"}, {"html"}, {"replace"}, {"nick"}} {
+	for _, names := range [][]string{bodyNames, {"subject", "title"}, {"type"}, {"id"}, {"lang"}, {"html"}, {"replace"}, {"nick"}, {"password"}} {
 		if err := members.stringInto(&f, names...); err != nil {
 			return f, err
 		}

@@ -13,7 +13,7 @@ const maxRecipients = 100
 
 // recipients reads the addresses that a request names. One that is wrong
 // refuses them all, before anything is sent.
-func (h *Handler) recipients(written []string, from message.JID) ([]message.JID, error) {
+func (h *Handler) recipients(written []string, from message.JID, kind message.Type) ([]message.JID, error) {
 	switch {
 	case len(written) == 0:
 		return nil, fault.New(fault.Unsendable, "to: is missing: name the recipient in the path, as in %s/user@example.com, or in the field to", h.base)
@@ -22,7 +22,7 @@ func (h *Handler) recipients(written []string, from message.JID) ([]message.JID,
 	}
 	to := make([]message.JID, 0, len(written))
 	for _, name := range written {
-		j, err := h.recipient(strings.TrimSpace(name), from)
+		j, err := h.recipient(strings.TrimSpace(name), from, kind)
 		if err != nil {
 			return nil, err
 		}
@@ -34,11 +34,13 @@ func (h *Handler) recipients(written []string, from message.JID) ([]message.JID,
 }
 
 // recipient reads one address. One without `@` is an account on the sender's
-// own domain.
-func (h *Handler) recipient(name string, from message.JID) (message.JID, error) {
+// own domain; a room has no such short form.
+func (h *Handler) recipient(name string, from message.JID, kind message.Type) (message.JID, error) {
 	full := name
 	if bare, _, _ := strings.Cut(name, "/"); bare != "" && !strings.Contains(bare, "@") {
 		switch domain := strings.ToLower(bare); {
+		case kind == message.GroupChat:
+			return "", fault.New(fault.Unsendable, "to: %q is no room: write its whole address, as in room@rooms.example.com", shorten(name))
 		case domain == h.options.ComponentDomain:
 			return "", fault.New(fault.Unsendable, "to: %q is posthorn's own domain, where nobody reads", shorten(name))
 		case slices.Contains(h.options.Hosts, domain):
@@ -52,6 +54,8 @@ func (h *Handler) recipient(name string, from message.JID) (message.JID, error) 
 		return "", fault.New(fault.Unsendable, "to: is empty")
 	case err != nil:
 		return "", fault.New(fault.Unsendable, "to: %q %v", shorten(name), err)
+	case kind == message.GroupChat && !j.IsBare():
+		return "", fault.New(fault.Unsendable, "to: %q is no room: leave out the slash and what is behind it", shorten(name))
 	case j.Domain() == h.options.ComponentDomain:
 		// The server would hand it back to us, as a message from the sender.
 		return "", fault.New(fault.Unsendable, "to: %q is at posthorn's own domain, where nobody reads", shorten(name))

@@ -82,7 +82,10 @@ func TestRefused(t *testing.T) {
 		{"charset that is a trap", call{typ: "text/plain; charset=iso-2022-kr", body: "x"}, 415, "iso-2022-kr"},
 		{"compressed", header("Content-Encoding", "gzip"), 415, "compressed"},
 
-		{"groupchat", call{path: "/msg/user?type=groupchat", body: "x"}, 422, "rooms"},
+		{"room without a domain", call{path: "/msg/user?type=groupchat", body: "x"}, 422, "to: \"user\" is no room"},
+		{"room with a resource", call{path: "/msg/room@rooms.example.com/nick?type=groupchat", body: "x"}, 422, "is no room"},
+		{"nickname that is none", call{path: "/msg/room@rooms.example.com?type=groupchat&nick=a%E2%80%8Bb", body: "x"}, 422, "nick: "},
+		{"nickname too long", call{path: "/msg/room@rooms.example.com?type=groupchat&nick=" + strings.Repeat("a", 1020), body: "x"}, 422, "nick: "},
 		{"unknown message type", call{path: "/msg/user?type=error", body: "x"}, 422, "type: "},
 		{"unknown type in the path", call{path: "/rest/message/error/user", body: "x"}, 422, "type: "},
 		{"another kind", call{path: "/rest", typ: asJSON, body: `{"kind":"presence","to":"user","body":"x"}`}, 422, "kind: "},

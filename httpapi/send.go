@@ -47,7 +47,7 @@ func (x *exchange) compose(t target, body []byte) ([]*message.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if x.to, err = x.recipients(f.to, x.from); err != nil {
+	if x.to, err = x.recipients(f.to, x.from, m.Type); err != nil {
 		return nil, err
 	}
 	m.From = x.from

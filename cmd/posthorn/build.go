@@ -37,6 +37,7 @@ func (c *config) component(log *slog.Logger, metrics prometheus.Registerer) comp
 		Hosts:          c.domains(),
 		MaxStanza:      int(c.Component.MaxStanza),
 		ConfirmTimeout: c.Delivery.ConfirmTimeout,
+		RoomIdle:       c.Component.RoomIdle,
 		Version:        version,
 		Log:            log,
 		Metrics:        metrics,

@@ -22,12 +22,13 @@ import (
 // config is the whole configuration. A key is the path of the fields' tags.
 type config struct {
 	Component struct {
-		Domain     string       `mapstructure:"domain"`
-		Secret     secret.Value `mapstructure:"secret"`
-		SecretFile string       `mapstructure:"secret_file"`
-		Address    string       `mapstructure:"address"`
-		Mode       string       `mapstructure:"mode"`
-		MaxStanza  bytesize     `mapstructure:"max_stanza"`
+		Domain     string        `mapstructure:"domain"`
+		Secret     secret.Value  `mapstructure:"secret"`
+		SecretFile string        `mapstructure:"secret_file"`
+		Address    string        `mapstructure:"address"`
+		Mode       string        `mapstructure:"mode"`
+		MaxStanza  bytesize      `mapstructure:"max_stanza"`
+		RoomIdle   time.Duration `mapstructure:"room_idle"`
 	} `mapstructure:"component"`
 	HTTP struct {
 		Listen      []string `mapstructure:"listen"`
@@ -80,7 +81,7 @@ type bytesize int64
 // defaults are the values of every key that may be left out.
 var defaults = map[string]any{
 	"component.domain": "", "component.secret": "", "component.secret_file": "",
-	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144,
+	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144, "component.room_idle": "10m",
 	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536,
 	"http.cors_origins": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
 	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.size": 10000,
@@ -92,7 +93,7 @@ var defaults = map[string]any{
 // later are keys whose function this version does not have yet. They are
 // allowed, so that one file serves both, and said to do nothing.
 var later = []string{
-	"component.room_idle", "http.trusted_proxies", "auth.cache.stale_ttl",
+	"http.trusted_proxies", "auth.cache.stale_ttl",
 	"auth.throttle.failures", "auth.throttle.window",
 	"delivery.keep", "delivery.max_kept", "delivery.remember",
 	"hooks.dir", "store", "limits.messages_per_second", "limits.burst",

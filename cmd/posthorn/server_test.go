@@ -51,7 +51,7 @@ func TestBadInput(t *testing.T) {
 		{"the component's own domain", "/msg/x@post.example.com", "x", nil, 422, "to"},
 		{"the component itself", "/msg/post.example.com", "x", nil, 422, "to"},
 		{"an array with one bad entry", "/msg", `{"to":["user","@"],"body":"x"}`, json, 422, "to"},
-		{"a room", "/msg/room@rooms.example.com?type=groupchat", "x", nil, 422, ""},
+		{"a room without a domain", "/msg/room?type=groupchat", "x", nil, 422, "room"},
 		{"no body", "/msg/user", "", nil, 422, "body"},
 		{"too large a body", "/msg/user", strings.Repeat("x", 70000), nil, 413, ""},
 		{"a control character", "/msg/user", "a\x01b", nil, 422, "U+0001"},

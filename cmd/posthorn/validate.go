@@ -32,6 +32,7 @@ func (c *config) validate(found *mistakes) {
 	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
 	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
 	found.within("delivery.confirm_timeout", c.Delivery.ConfirmTimeout.Milliseconds(), 100, confirmLimit.Milliseconds(), "milliseconds")
+	found.within("component.room_idle", int64(c.Component.RoomIdle.Seconds()), 1, 24*60*60, "seconds")
 	c.validateHTTP(found)
 	c.validateHosts(found)
 	c.validateSenders(found)

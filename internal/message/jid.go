@@ -34,6 +34,12 @@ func (j JID) Bare() JID {
 // IsBare reports whether the JID has no resource.
 func (j JID) IsBare() bool { return !strings.Contains(string(j), "/") }
 
+// Resource is the part behind the slash, empty where there is none.
+func (j JID) Resource() string {
+	_, resource, _ := strings.Cut(string(j), "/")
+	return resource
+}
+
 // Local is the part before the '@', empty where there is none.
 func (j JID) Local() string {
 	local, _, found := strings.Cut(string(j.Bare()), "@")
@@ -47,6 +53,16 @@ func (j JID) Local() string {
 func (j JID) Domain() string {
 	bare := string(j.Bare())
 	return bare[strings.IndexByte(bare, '@')+1:]
+}
+
+// Escaped is the bare JID in a form that a localpart can have (XEP-0106): no two
+// give the same.
+func (j JID) Escaped() string { return jid.Escape.String(string(j.Bare())) }
+
+// isResource reports whether s can be the part behind the slash.
+func isResource(s string) bool {
+	_, err := jid.New("user", "example.com", s)
+	return err == nil && s != "" && len(s) <= maxPart
 }
 
 // ParseAccount reads the address of an account, as its owner types it, and

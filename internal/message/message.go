@@ -15,18 +15,19 @@ import (
 
 // A Message is one stanza for one recipient (RFC 6121 §5).
 type Message struct {
-	From    JID    // bare, and proven to be the sender
-	To      JID    // bare or full
-	Type    Type   // chat where the sender said nothing
-	ID      string // stanza id and XEP-0359 origin-id
-	Body    string
-	Subject string
-	Thread  string // RFC 6121 §5.2.5
-	Lang    string // BCP 47 tag for xml:lang
-	HTML    string // XHTML-IM (XEP-0071): the children of its body element, as SanitizeHTML gave them
-	OOB     OOB    // XEP-0066
-	Replace string // XEP-0308: the id of the message that this one corrects
-	Nick    string // the nickname asked for in a room
+	From     JID    // bare, and proven to be the sender
+	To       JID    // bare or full
+	Type     Type   // chat where the sender said nothing
+	ID       string // stanza id and XEP-0359 origin-id
+	Body     string
+	Subject  string
+	Thread   string // RFC 6121 §5.2.5
+	Lang     string // BCP 47 tag for xml:lang
+	HTML     string // XHTML-IM (XEP-0071): the children of its body element, as SanitizeHTML gave them
+	OOB      OOB    // XEP-0066
+	Replace  string // XEP-0308: the id of the message that this one corrects
+	Nick     string // the nickname asked for in a room
+	Password string // of the room (XEP-0045 §7.2.6)
 }
 
 // OOB is a URL beside the text (XEP-0066: Out of Band Data).
@@ -56,6 +57,15 @@ func ParseType(s string) (Type, error) {
 		return Type(s), nil
 	}
 	return "", errors.New("type: is none of chat, normal, headline, groupchat")
+}
+
+// Nickname is the name under which a room is asked to show the sender: one of
+// their choice shows their own as well, so that nobody can pass for another.
+func (m *Message) Nickname() string {
+	if m.Nick == "" {
+		return m.From.Local()
+	}
+	return m.Nick + " (" + m.From.Local() + ")"
 }
 
 // A Status says how much is known of a message that was not refused.
@@ -92,6 +102,7 @@ func (m *Message) Validate() error {
 		{"lang", m.Lang, maxShort},
 		{"replace", m.Replace, maxShort},
 		{"nick", m.Nick, maxShort},
+		{"password", m.Password, maxShort},
 	} {
 		if err := CheckText(field.value); err != nil {
 			return fmt.Errorf("%s: %w", field.name, err)
@@ -102,6 +113,20 @@ func (m *Message) Validate() error {
 		if field.limit > 0 && strings.ContainsAny(field.value, "\t\r\n") {
 			return fmt.Errorf("%s: has to be one line", field.name)
 		}
+	}
+	if m.Type == GroupChat {
+		return m.validateForRoom()
+	}
+	return nil
+}
+
+// validateForRoom checks what only a message to a room has.
+func (m *Message) validateForRoom() error {
+	if !isResource(m.Nickname()) {
+		return errors.New("nick: has a character that a nickname cannot have, or is too long")
+	}
+	if len(m.From.Escaped()) > maxPart {
+		return errors.New("your own address is too long for rooms")
 	}
 	return nil
 }
