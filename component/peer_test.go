@@ -67,14 +67,15 @@ func (p *peer) streamError(condition string) {
 // A server is a scripted XMPP server that behaves like Prosody unless one of
 // its functions says otherwise.
 type server struct {
-	connect   func(n int, p *peer) bool                    // before the handshake; false: the script is over
-	greet     func(n int, p *peer)                         // right after the handshake
-	onMessage func(n int, p *peer, e *stream.Element) bool // true: handled
-	onBarrier func(n int, p *peer, e *stream.Element) bool
-	ended     func(error) // how the component's side of a connection ended
-	mute      bool        // does not tell what it cannot deliver, as ejabberd
-	deaf      bool        // swallows what is sent in the name of others, to ourselves too
-	checkFrom bool        // ends the stream on a from of another domain
+	connect    func(n int, p *peer) bool                    // before the handshake; false: the script is over
+	greet      func(n int, p *peer)                         // right after the handshake
+	onMessage  func(n int, p *peer, e *stream.Element) bool // true: handled
+	onBarrier  func(n int, p *peer, e *stream.Element) bool
+	onPresence func(n int, p *peer, e *stream.Element) // nil: it is ignored
+	ended      func(error)                             // how the component's side of a connection ended
+	mute       bool                                    // does not tell what it cannot deliver, as ejabberd
+	deaf       bool                                    // swallows what is sent in the name of others, to ourselves too
+	checkFrom  bool                                    // ends the stream on a from of another domain
 
 	stopped chan struct{} // closed at the test's end
 
@@ -118,6 +119,8 @@ func (s *server) serve(n int, p *peer) {
 			}
 		case e.Name.Local == "message":
 			s.message(n, p, e)
+		case e.Name.Local == "presence" && s.onPresence != nil:
+			s.onPresence(n, p, e)
 		}
 	}
 	if s.ended != nil {
@@ -159,7 +162,7 @@ func (s *server) dials() int {
 func (s *server) options(t *testing.T) Options {
 	return Options{
 		Domain: "post.example.com", Secret: secret.New("secret"), Hosts: []string{"example.com"},
-		MaxStanza: 10000, ConfirmTimeout: 5 * time.Second,
+		MaxStanza: 10000, ConfirmTimeout: 5 * time.Second, RoomIdle: 10 * time.Minute,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: prometheus.NewRegistry(), Dial: s.dial,
 	}
 }
