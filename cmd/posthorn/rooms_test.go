@@ -282,3 +282,49 @@ func TestRoomsOutliveRestarts(t *testing.T) {
 		}
 	}
 }
+
+// TestManyRooms: one sender in many rooms at once. `make soak` has a thousand.
+func TestManyRooms(t *testing.T) { manyRooms(t, 100) }
+
+func manyRooms(t *testing.T, n int) {
+	p := prosodyWithUsers(t, xmpptest.Options{Extra: fmt.Sprintf("Component %q \"muc\"\n\tmuc_room_locking = false", rooms)})
+	p.Users(t, password, "owner@example.com")
+	// Prosody takes some 8 ms of its processor a message to a room, where an
+	// occupant sits in a thousand (0.12, 2026-11).
+	h := startPosthorn(t, p, "log: {level: debug}", "log: {level: info}\ndelivery: {confirm_timeout: 15s}").ready(t)
+	owner := p.MustLogin(t, "owner@example.com", password)
+	for i := range n {
+		room{fmt.Sprint("room", i), owner}.enter(t, owner, "owner")
+	}
+	for round := range 2 { // with the joins, and without
+		var wait sync.WaitGroup
+		next := make(chan int)
+		for range 32 {
+			wait.Go(func() {
+				for i := range next {
+					a, err := h.post(fmt.Sprintf("/msg/room%d@%s?type=groupchat", i, rooms), fmt.Sprintf("%d/%d", round, i), nil)
+					if err != nil || a.Status != "delivered" {
+						t.Errorf("room %d: %d %s, %v", i, a.status, a.raw, err)
+					}
+				}
+			})
+		}
+		for i := range n {
+			next <- i
+		}
+		close(next)
+		wait.Wait()
+		heard := make(map[string]bool)
+		for len(heard) < n {
+			if m := owner.MustReceive(t); m.Type == "groupchat" && m.Body != "" {
+				if name, _, _ := strings.Cut(m.From, "@"); m.Body != fmt.Sprintf("%d/%s", round, strings.TrimPrefix(name, "room")) || heard[m.Body] {
+					t.Fatalf("%s heard %q", name, m.Body)
+				}
+				heard[m.Body] = true
+			}
+		}
+	}
+	if want := fmt.Sprintf("posthorn_component_room_seats %d\n", n); !strings.Contains(h.metrics(t), want) {
+		t.Errorf("no %s", want)
+	}
+}
