@@ -2,7 +2,6 @@ package component
 
 import (
 	"encoding/xml"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,55 +64,6 @@ func TestAppendMessage(t *testing.T) {
 	if want := "<body xmlns='http://www.w3.org/1999/xhtml'><p>a<br/></p></body>"; got.HTML.Inner != want {
 		t.Errorf("html is %q, want %q", got.HTML.Inner, want)
 	}
-}
-
-// FuzzAppendMessage: whatever passes validation comes out as one well-formed
-// stanza with the right from, to and body, by an independent parser.
-func FuzzAppendMessage(f *testing.F) {
-	f.Add("user@example.com", "text", "subject", "id", "thread", "en", "https://example.com", "r")
-	f.Add("user@example.com/'><x", "</body></message><message from='admin@example.com'>", "]]>", "'/>", "&#x0;", "'", "<!--", "&")
-	f.Add("a@b", "\u2028\ufdd0\U0010ffff", "\t\r\n", "\u0085", "<![CDATA[", "?>", "\u202e", "\ufffd")
-	f.Fuzz(func(t *testing.T, to, body, subject, id, thread, lang, url, replace string) {
-		j, err := message.ParseRecipient(to)
-		if err != nil {
-			j = "user@example.com"
-		}
-		m := &message.Message{From: "me@example.com", To: j, Type: message.Chat, ID: id, Body: message.UnixLines(body), Subject: message.UnixLines(subject),
-			Thread: thread, Lang: lang, OOB: message.OOB{URL: url}, Replace: replace}
-		if m.Validate() != nil {
-			return
-		}
-		d := &delivery{message: m, wireID: "outer"}
-		for _, stanza := range [][]byte{
-			appendMessage(nil, m, ""),
-			inner(t, d.append(nil, "post.example.com", voice{namespace: "urn:xmpp:privilege:2"})),
-		} {
-			got := parse(t, stanza)
-			if got.From != string(m.From) || got.To != string(m.To) || got.ID != m.ID || got.Origin.ID != m.ID || got.Type != "chat" {
-				t.Fatalf("addresses or ids are wrong: %+v", got)
-			}
-			if len(got.Body) != 1 || got.Body[0] != m.Body || strings.Join(got.Subject, "|") != m.Subject || got.Thread != m.Thread {
-				t.Fatalf("texts are wrong: %+v, want %+v", got, m)
-			}
-		}
-	})
-}
-
-// inner takes the one message out of a privilege.
-func inner(t *testing.T, wrapper []byte) []byte {
-	t.Helper()
-	var w struct {
-		From      string `xml:"from,attr"`
-		Privilege []struct {
-			Forwarded []struct {
-				Inner []byte `xml:",innerxml"`
-			} `xml:"urn:xmpp:forward:0 forwarded"`
-		} `xml:"urn:xmpp:privilege:2 privilege"`
-	}
-	if err := xml.Unmarshal(wrapper, &w); err != nil || w.From != "post.example.com" || len(w.Privilege) != 1 || len(w.Privilege[0].Forwarded) != 1 {
-		t.Fatalf("the wrapper reads as %+v, %v", w, err)
-	}
-	return w.Privilege[0].Forwarded[0].Inner
 }
 
 func TestEncodingAllocatesNothing(t *testing.T) {

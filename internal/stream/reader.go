@@ -148,13 +148,15 @@ func (r *Reader) frame() ([]byte, error) {
 		switch kind {
 		case startTag:
 			depth++
+			tooDeep = tooDeep || depth > r.limits.Depth
+		case emptyTag:
+			tooDeep = tooDeep || depth == r.limits.Depth
 		case endTag:
 			if depth == 0 {
 				return nil, io.EOF
 			}
 			depth--
 		}
-		tooDeep = tooDeep || depth > r.limits.Depth
 		switch {
 		case depth > 0:
 			continue
