@@ -65,6 +65,7 @@ type Reader struct {
 	limits Limits
 	header []byte // the stream's start tag, once Open has read it
 	piece  []byte // what the current frame has so far, reused
+	source pieces // for the decoder, reused
 	over   bool   // piece was cut at limits.Size
 }
 
@@ -129,7 +130,35 @@ func (r *Reader) NextPacket() (stanza.Packet, error) {
 
 // decoder decodes piece in the namespaces that the header declares.
 func (r *Reader) decoder(piece []byte) *xml.Decoder {
-	return xml.NewDecoder(io.MultiReader(bytes.NewReader(r.header), bytes.NewReader(piece)))
+	r.source = pieces{r.header, piece}
+	return xml.NewDecoder(&r.source)
+}
+
+// pieces are read one after another. A decoder takes an io.ByteReader as it is;
+// any other Reader would cost it a buffer for each element.
+type pieces [2][]byte
+
+func (p *pieces) ReadByte() (byte, error) {
+	if len(p[0]) == 0 {
+		p[0], p[1] = p[1], nil
+		if len(p[0]) == 0 {
+			return 0, io.EOF
+		}
+	}
+	b := p[0][0]
+	p[0] = p[0][1:]
+	return b, nil
+}
+
+func (p *pieces) Read(into []byte) (int, error) {
+	if len(p[0]) == 0 {
+		p[0], p[1] = p[1], nil
+	}
+	n := copy(into, p[0])
+	if p[0] = p[0][n:]; n == 0 && len(into) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // frame gives the bytes of the next top-level element. They are valid until
