@@ -75,7 +75,7 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 	s.c.metrics.barrier.Observe(time.Since(done[len(done)-1].written).Seconds())
 	for _, b := range done {
 		for _, d := range b.deliveries {
-			if d == nil {
+			if d.bounced {
 				continue
 			}
 			status := message.Routed
@@ -94,10 +94,12 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 // message to a user gets here. A wrapper's error comes to us from the host.
 func (s *session) bounced(e *stream.Element) {
 	from, to := message.JID(e.Attr("from")), message.JID(e.Attr("to"))
-	if string(to) == s.c.opts.Domain {
-		if !slices.Contains(s.c.opts.Hosts, string(from)) {
-			return
-		}
+	switch {
+	case to == "":
+		return
+	case string(to) == s.c.opts.Domain && !slices.Contains(s.c.opts.Hosts, string(from)):
+		return
+	case string(to) == s.c.opts.Domain:
 		to = ""
 	}
 	r := reflection{place{to, from.Bare()}, e.Attr("id")}
