@@ -17,6 +17,7 @@ type delivery struct {
 	joins    int          // how often the room said that it had no seat; owned by rooms
 	wrapped  bool         // in a privilege, whose errors come to us and not to the sender; set by the writer
 	tells    bool         // the server would tell of a failure; set by the writer
+	bounced  bool         // has its outcome, an error; owned by the session's reader, and by Run after it
 	suspect  bool         // was on a stream that content ended; owned by Run and the writer, never both at once
 	claimed  atomic.Bool  // by the writer, who then owes an outcome, or by Deliver, who gave up before it was written
 	next     *delivery    // in its sender's line; owned by the queue

@@ -12,7 +12,7 @@ import (
 type batch struct {
 	barrier    string
 	written    time.Time
-	deliveries []*delivery // bounced ones are nil
+	deliveries []*delivery // those that a room has answered are nil
 }
 
 // inflight owns what is written and not confirmed. It calls nobody: its
@@ -117,27 +117,37 @@ func (f *inflight) forgetRooms(then time.Time) (forgotten []*delivery) {
 	return forgotten
 }
 
-// bounced takes out the delivery that an error is about: by wireID and, in
-// direct mode, by its addresses (sender is empty for a wrapper's error). The
-// server may write the recipient in another form than we did, and one request
-// may have sent one id to several: where even the bare address does not tell
-// which of them bounced, none is blamed, and none is taken for delivered.
+// bounced gives the delivery that an error is about: by wireID and, in direct
+// mode, by its addresses (sender is empty for a wrapper's error). The server
+// may write the recipient in another form than we did, and one request may have
+// sent one id to several: where even the bare address does not tell which of
+// them bounced, none is blamed, and none is taken for delivered. One that has
+// bounced is found again but not given again, lest a second error for it be
+// laid on another.
 func (f *inflight) bounced(wireID string, sender, recipient message.JID) *delivery {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	candidates := f.find(func(d *delivery) bool {
-		return d.wireID == wireID && d.wrapped == (sender == "") && (d.wrapped || d.message.From == sender)
+		return !d.toRoom() && d.wireID == wireID && d.wrapped == (sender == "") && (d.wrapped || d.message.From == sender)
 	})
 	for _, same := range []func(*delivery) bool{
 		func(d *delivery) bool { return d.message.To == recipient },
 		func(d *delivery) bool { return d.message.To.Bare() == recipient.Bare() },
 		func(*delivery) bool { return len(candidates) == 1 },
 	} {
+		found := false
 		for _, slot := range candidates {
-			if d := *slot; same(d) {
-				*slot = nil
+			switch d := *slot; {
+			case !same(d):
+			case d.bounced:
+				found = true
+			default:
+				d.bounced = true
 				return d
 			}
+		}
+		if found {
+			return nil
 		}
 	}
 	for _, slot := range candidates {
@@ -163,7 +173,7 @@ func (f *inflight) find(match func(*delivery) bool) (found []**delivery) {
 func (f *inflight) drain() (written, unreflected []*delivery) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, slot := range f.find(func(*delivery) bool { return true }) {
+	for _, slot := range f.find(func(d *delivery) bool { return !d.bounced }) {
 		written = append(written, *slot)
 	}
 	for _, d := range f.toRooms {

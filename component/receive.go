@@ -75,7 +75,7 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 	s.c.metrics.barrier.Observe(time.Since(done[len(done)-1].written).Seconds())
 	for _, b := range done {
 		for _, d := range b.deliveries {
-			if d.bounced {
+			if d == nil || d.bounced {
 				continue
 			}
 			status := message.Routed
