@@ -248,6 +248,12 @@ func FuzzReceive(f *testing.F) {
 		`<iq from='a@b/&#13;&#10;&apos;&lt;' to='x@post.example.com/"' id='&gt;&#9;' type='set'/>`,
 		`<iq from='a@b' to='post.example.com' id='1' type='get'><query xmlns='http://jabber.org/protocol/disco#info' node='x'/></iq>`,
 		`<iq from='a@b' to='post.example.com' id='1' type='get'><query xmlns='jabber:iq:version'/></iq><iq from='a@b' to='post.example.com' id='2' type='get'><ping xmlns='urn:xmpp:ping'/></iq>`,
+		`<message type='groupchat' from='room@rooms.example.com/me' to='me\40example.com@post.example.com/posthorn' id='r1'><body>text r1</body></message>`,
+		`<message type='groupchat' from='room@rooms.example.com/you' to='me\40example.com@post.example.com/posthorn' id='new'><body>text r1</body><origin-id xmlns='urn:xmpp:sid:0' id='r1'/></message>`,
+		`<message type='groupchat' from='a@b' to='me\40example.com@post.example.com/posthorn' id='r1'><body>text r1</body></message>`,
+		`<message type='error' from='room@rooms.example.com' to='me\40example.com@post.example.com/posthorn' id='r1'><error type='auth'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+		`<message type='error' from='room@rooms.example.com' to='me@example.com' id='r1'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
+		`<presence from='room@rooms.example.com/me' to='me\40example.com@post.example.com/posthorn'><x xmlns='http://jabber.org/protocol/muc#user'><status code='110'/><status code='201'/></x></presence>`,
 		`<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>`,
 		`<error xmlns='http://etherx.jabber.org/streams'/>`,
 	}) {
@@ -269,8 +275,8 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// checkReceive gives e to a session with two messages in flight, each before a
-// barrier of its own.
+// checkReceive gives e to a session with three messages in flight, each before
+// a barrier of its own.
 func checkReceive(t *testing.T, e *stream.Element) {
 	t.Helper()
 	c := New(Options{Domain: "post.example.com", Hosts: []string{"example.com"}, Version: "<1>", Log: slog.New(slog.DiscardHandler)})
@@ -278,7 +284,10 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	direct := &delivery{message: text("user@example.com", "m1"), wireID: "m1", tells: true, outcome: make(chan outcome, 1)}
 	wrapped := &delivery{message: text("user@example.com", "m1"), wireID: "outer", wrapped: true, outcome: make(chan outcome, 1)}
 	s.inflight.add(batch{barrier: "b1", deliveries: []*delivery{direct}})
+	said := &delivery{message: text("room@rooms.example.com", "r1"), wireID: "r1", occupant: `me\40example.com@post.example.com/posthorn`, outcome: make(chan outcome, 1)}
+	said.message.Type = message.GroupChat
 	s.inflight.add(batch{barrier: "b2", deliveries: []*delivery{wrapped}})
+	s.inflight.add(batch{barrier: "b3", deliveries: []*delivery{said}})
 
 	ended := s.receive(e) != nil
 	if want := e.Name == (xml.Name{Space: "http://etherx.jabber.org/streams", Local: "error"}); ended != want {
@@ -288,10 +297,14 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	is := func(local, kind, from, to, id string) bool {
 		return e.Name == (xml.Name{Space: "jabber:component:accept", Local: local}) && (kind == "" || own["type"] == kind) && own["from"] == from && own["to"] == to && own["id"] == id
 	}
+	third := is("iq", "", "post.example.com", "post.example.com", "b3")
 	first := is("iq", "", "post.example.com", "post.example.com", "b1")
-	both := is("iq", "", "post.example.com", "post.example.com", "b2")
+	both := is("iq", "", "post.example.com", "post.example.com", "b2") || third
 	wantOutcome(t, direct, first || both, e.Name.Local == "message" && own["type"] == "error" && own["to"] == "me@example.com" && own["id"] == "m1")
 	wantOutcome(t, wrapped, both, is("message", "error", "example.com", "post.example.com", "outer"))
+	room, _, _ := strings.Cut(own["from"], "/")
+	answered := room == "room@rooms.example.com" && own["to"] == string(said.occupant) && e.Name.Local == "message"
+	wantOutcome(t, said, len(said.outcome) > 0 && answered && own["type"] == "groupchat", answered && own["type"] == "error" && own["id"] == "r1")
 	if granted := c.voice("example.com").speaks(); granted && !is("message", "", "example.com", "post.example.com", own["id"]) {
 		t.Fatal("a stranger granted a privilege")
 	}

@@ -7,7 +7,8 @@
 //  2. Start starts Prosody and waits until its ports answer; Stop, Kill, Pause
 //     and Resume do to it what machines do to servers.
 //  3. AddUser makes accounts, by prosodyctl.
-//  4. Login is a user's client: STARTTLS, SASL and resource binding by
+//  4. A Proxy before it stalls, delays, cuts and resets connections.
+//  5. Login is a user's client: STARTTLS, SASL and resource binding by
 //     mellium.im/xmpp, which is none of ours, so that what posthorn says is
 //     judged by somebody else.
 //

@@ -32,6 +32,21 @@ func StartProsody(tb testing.TB, o Options) *Prosody {
 	return p
 }
 
+// StartProxy opens a proxy for the length of the test.
+func StartProxy(tb testing.TB, target string) *Proxy {
+	tb.Helper()
+	p, err := OpenProxy(target)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return p
+}
+
 // Users makes accounts, all with one password.
 func (p *Prosody) Users(tb testing.TB, password string, jids ...string) {
 	tb.Helper()

@@ -1,0 +1,180 @@
+package xmpptest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// A Wire says how bytes travel in one direction. The zero Wire is a good one.
+type Wire struct {
+	Stalled bool          // nothing arrives, and nobody is told: as where packets are dropped
+	Delay   time.Duration // before each piece
+	Single  bool          // one byte at a time
+}
+
+// A Proxy stands on 127.0.0.1 before a server and does to the connections
+// through it what networks do. All methods may be called at any time, and
+// concern the connections that there are and those to come alike.
+type Proxy struct {
+	Address string // where it listens
+
+	// Immutable after OpenProxy.
+	target   string
+	listener net.Listener
+	running  sync.WaitGroup // accept and each pump
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	wires    [2]Wire       // to the server and from it
+	changed  chan struct{} // closed when wires are not the same any more
+	conns    map[*net.TCPConn]struct{}
+	accepted int
+	closed   bool
+}
+
+const (
+	toServer = iota
+	fromServer
+)
+
+// OpenProxy listens before the server at the TCP address target.
+func OpenProxy(target string) (*Proxy, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		Address: listener.Addr().String(), target: target, listener: listener,
+		changed: make(chan struct{}), conns: make(map[*net.TCPConn]struct{}),
+	}
+	p.running.Go(p.accept)
+	return p, nil
+}
+
+// Set changes the wires from now on.
+func (p *Proxy) Set(to, from Wire) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wires = [2]Wire{to, from}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Cut ends every connection, on both sides, in the manner of a process that
+// ends (FIN).
+func (p *Proxy) Cut() { p.end(-1) }
+
+// Reset ends them with a reset (RST), which also throws away what has arrived
+// and was not read.
+func (p *Proxy) Reset() { p.end(0) }
+
+func (p *Proxy) end(linger int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		_ = conn.SetLinger(linger)
+		_ = conn.Close()
+	}
+}
+
+// Accepted is how many connections there have been.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
+// Close ends everything and waits for it.
+func (p *Proxy) Close() error {
+	err := p.listener.Close()
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.Set(Wire{}, Wire{})
+	p.Cut()
+	p.running.Wait()
+	return err
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.DialTimeout("tcp", p.target, time.Second)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.join(client.(*net.TCPConn), server.(*net.TCPConn))
+	}
+}
+
+// join starts the two pumps of a connection.
+func (p *Proxy) join(client, server *net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepted++
+	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+	if p.closed {
+		_, _ = client.Close(), server.Close()
+	}
+	p.running.Go(func() { p.pump(toServer, server, client) })
+	p.running.Go(func() { p.pump(fromServer, client, server) })
+}
+
+// pump carries bytes in one direction until either end is closed, and then
+// closes both.
+func (p *Proxy) pump(direction int, to, from *net.TCPConn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if err == nil {
+			err = p.carry(direction, to, buf[:n])
+		}
+		if err != nil {
+			break
+		}
+	}
+	p.await(direction) // the end of a connection does not get through either
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = to.Close(), from.Close()
+	delete(p.conns, to)
+	delete(p.conns, from)
+}
+
+// carry writes data as the wire has it.
+func (p *Proxy) carry(direction int, to io.Writer, data []byte) error {
+	for len(data) > 0 {
+		wire := p.await(direction)
+		if wire.Delay > 0 {
+			<-time.After(wire.Delay)
+		}
+		n := len(data)
+		if wire.Single {
+			n = 1
+		}
+		if _, err := to.Write(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// await gives the wire once it is not stalled.
+func (p *Proxy) await(direction int) Wire {
+	for {
+		p.mu.Lock()
+		wire, changed := p.wires[direction], p.changed
+		p.mu.Unlock()
+		if !wire.Stalled {
+			return wire
+		}
+		<-changed
+	}
+}
