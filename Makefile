@@ -4,7 +4,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps lint test fuzz soak demo clean
+.PHONY: help build deps lint test fuzz soak demo bench clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,6 +39,10 @@ soak: deps ## run the tests that take long too
 demo: deps build ## show a message on its way from curl through a real Prosody (ONCE=1: and end)
 	go build -buildvcs=false -o bin/demo ./internal/xmpptest/demo
 	bin/demo -posthorn bin/posthorn $(if $(ONCE),-once)
+
+bench: deps build ## measure against what it is compared with, and write docs/benchmarks.md
+	go build -buildvcs=false -o bin/bench ./internal/xmpptest/bench
+	bin/bench -posthorn bin/posthorn
 
 clean: ## remove what build made
 	rm -rf bin

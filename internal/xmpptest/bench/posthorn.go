@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"posthorn/internal/xmpptest"
+)
+
+// readyTimeout bounds how long posthorn may take until it can send.
+const readyTimeout = 30 * time.Second
+
+// A posthorn is the child, with its files in a directory of its own.
+type posthorn struct {
+	*xmpptest.Process
+	dir     string
+	address string // host:port
+	metrics string // host:port
+	started time.Duration
+}
+
+// configuration leaves everything at its default, save for the addresses.
+const configuration = `component:
+  domain: %s
+  secret: %s
+  address: %s
+http:
+  listen: ["%s"]
+metrics:
+  listen: "%s"
+auth:
+  hosts:
+    - domain: %s
+      address: %s
+      ca_file: %s
+`
+
+// startPosthorn runs the binary and waits until it can send: beside the server
+// at that component address, with p to check the passwords.
+func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Prosody) (h *posthorn, err error) {
+	h = &posthorn{}
+	if h.dir, err = os.MkdirTemp("", "posthorn-bench-"); err != nil {
+		return nil, err
+	}
+	for _, address := range []*string{&h.address, &h.metrics} {
+		port, err := xmpptest.FreePort()
+		if err != nil {
+			return nil, errors.Join(err, h.stop())
+		}
+		*address = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	yaml := fmt.Sprintf(configuration, xmpptest.ComponentDomain, xmpptest.ComponentSecret, component,
+		h.address, h.metrics, xmpptest.Domain, p.ClientAddress, p.CAFile)
+	if err := os.WriteFile(h.file("posthorn.yaml"), []byte(yaml), 0o600); err != nil {
+		return nil, errors.Join(err, h.stop())
+	}
+	if err := h.start(ctx, binary); err != nil {
+		return nil, errors.Join(fmt.Errorf("start posthorn: %w\n%s", err, h.log()), h.stop())
+	}
+	return h, nil
+}
+
+func (h *posthorn) file(name string) string { return filepath.Join(h.dir, name) }
+
+// start runs `posthorn serve` with an environment in which nothing else is set.
+func (h *posthorn) start(ctx context.Context, binary string) error {
+	log, err := os.Create(h.file("log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the child has it open by then
+	cmd := exec.Command(binary, "serve", "--config", h.file("posthorn.yaml"))
+	cmd.Stdout, cmd.Stderr = log, log
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "POSTHORN_") && !strings.HasPrefix(variable, "LISTEN_") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	cmd.Env = append(cmd.Env, "STATE_DIRECTORY="+h.dir)
+	began := time.Now()
+	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
+		return err
+	}
+	if err := h.awaitReady(ctx); err != nil {
+		return err
+	}
+	h.started = time.Since(began)
+	return nil
+}
+
+// readyInterval is how exactly the start is timed. Asking costs posthorn less
+// than a tenth of it.
+const readyInterval = time.Millisecond
+
+func (h *posthorn) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not ready after %v", readyTimeout))
+	defer cancel()
+	client := &http.Client{Timeout: time.Second}
+	defer client.CloseIdleConnections()
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for {
+		if response, err := client.Get("http://" + h.address + "/readyz"); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-h.Done():
+			return fmt.Errorf("it ended at once: %v", h.Err())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// log is what posthorn has printed, for when something went wrong.
+func (h *posthorn) log() string {
+	text, err := os.ReadFile(h.file("log"))
+	if err != nil {
+		return err.Error()
+	}
+	return "posthorn's log:\n" + string(text)
+}
+
+func (h *posthorn) stop() error {
+	var err error
+	if h.Process != nil {
+		err = h.Stop()
+	}
+	return errors.Join(err, os.RemoveAll(h.dir))
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"posthorn/internal/xmpptest"
+)
+
+const (
+	recipient = "user@" + xmpptest.Domain
+	password  = "mypassword"
+	rawDomain = "raw." + xmpptest.Domain
+)
+
+// eight senders: more than one, and few enough that each has several messages
+// under way.
+var eight = func() (names []string) {
+	for i := range 8 {
+		names = append(names, fmt.Sprintf("me%d@%s", i+1, xmpptest.Domain))
+	}
+	return names
+}()
+
+// A site is a Prosody with posthorn and a raw component beside it, and with a
+// recipient who reads.
+type site struct {
+	prosody  *xmpptest.Prosody
+	posthorn *posthorn
+	raw      *raw
+	user     *xmpptest.Counter
+	sent     int // messages that must have come to the recipient
+}
+
+// rawComponent lets the raw component speak as posthorn may.
+const rawComponent = `
+Component "` + rawDomain + `"
+	component_secret = "` + xmpptest.ComponentSecret + `"
+	validate_from_addresses = false
+`
+
+func openSite(ctx context.Context, binary string) (s *site, err error) {
+	s = &site{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.prosody, err = xmpptest.Open(xmpptest.Options{Extra: rawComponent}); err != nil {
+		return s, err
+	}
+	for _, account := range append([]string{recipient}, eight...) {
+		if err := s.prosody.AddUser(account, password); err != nil {
+			return s, err
+		}
+	}
+	if s.posthorn, err = startPosthorn(ctx, binary, s.prosody.ComponentAddress, s.prosody); err != nil {
+		return s, err
+	}
+	if s.raw, err = dialRaw(ctx, s.prosody.ComponentAddress, rawDomain); err != nil {
+		return s, err
+	}
+	s.user, err = s.prosody.Count(ctx, recipient, password)
+	return s, err
+}
+
+func (s *site) close() (err error) {
+	if s.user != nil {
+		s.user.Close()
+	}
+	if s.raw != nil {
+		s.raw.close()
+	}
+	if s.posthorn != nil {
+		err = s.posthorn.stop()
+	}
+	if s.prosody != nil {
+		err = errors.Join(err, s.prosody.Close())
+	}
+	return err
+}
+
+// post sends through posthorn.
+func (s *site) post(ctx context.Context, senders []string, connections int, span time.Duration) (tally, error) {
+	l := load{address: s.posthorn.address, connections: connections, requests: requestsOf(senders),
+		status: created, contains: `"status":"delivered"`}
+	t, sent, err := l.run(ctx, span)
+	if err != nil {
+		return t, fmt.Errorf("%w\n%s", err, s.posthorn.log())
+	}
+	return t, s.await(ctx, sent)
+}
+
+// write sends the same messages on the stream itself.
+func (s *site) write(ctx context.Context, senders []string, connections int, span time.Duration) (tally, error) {
+	messages, inFlight := blockMessages, blocksInFlight
+	if connections == 1 {
+		messages, inFlight = 1, 1
+	}
+	t, err := s.raw.run(senders, messages, inFlight, span)
+	if err != nil {
+		return t, err
+	}
+	return t, s.await(ctx, t.answers)
+}
+
+// await returns when the recipient has what was sent, too.
+func (s *site) await(ctx context.Context, sent int) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	s.sent += sent
+	return s.user.Await(ctx, s.sent)
+}
+
+// A level is one number of senders and connections, and what came of it.
+type level struct {
+	senders     []string
+	connections int
+	least       float64 // the ratio's target; 0: none
+	rate        comparison
+	p50         comparison // seconds
+	p99         []float64
+}
+
+func levels() (all []*level) {
+	for _, senders := range [][]string{eight[:1], eight} {
+		for _, l := range []level{{connections: 1}, {connections: 16}, {connections: 64, least: 0.70}, {connections: 256, least: 0.85}} {
+			l.senders = senders
+			all = append(all, &l)
+		}
+	}
+	return all
+}
+
+// throughput: confirmed messages a second, of the stream's own limit.
+func throughput(ctx context.Context, b bench) (_ section, err error) {
+	s, err := openSite(ctx, b.binary)
+	if err != nil {
+		return section{}, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	warmUp := &level{senders: eight, connections: 64}
+	if err := s.round(ctx, warmUp, b.span, false); err != nil {
+		return section{}, err
+	}
+	all := levels()
+	for i := range b.rounds {
+		for _, l := range all {
+			if err := s.round(ctx, l, b.span, i%2 == 1); err != nil {
+				return section{}, err
+			}
+		}
+	}
+	return throughputSection(all), nil
+}
+
+// round measures both at one level, one right after the other.
+func (s *site) round(ctx context.Context, l *level, span time.Duration, rawFirst bool) error {
+	var posted, written tally
+	measure := []func() error{
+		func() (err error) { posted, err = s.post(ctx, l.senders, l.connections, span); return err },
+		func() (err error) { written, err = s.write(ctx, l.senders, l.connections, span); return err },
+	}
+	if rawFirst {
+		measure[0], measure[1] = measure[1], measure[0]
+	}
+	for _, m := range measure {
+		if err := m(); err != nil {
+			return fmt.Errorf("%d senders, %d connections: %w", len(l.senders), l.connections, err)
+		}
+	}
+	l.rate.add(posted.perSecond(), written.perSecond())
+	l.p50.add(median(posted.latencies).Seconds(), median(written.latencies).Seconds())
+	l.p99 = append(l.p99, quantile(posted.latencies, 0.99).Seconds())
+	return nil
+}
+
+const throughputProse = `
+Text messages by POST over connections that stay, each answered 201 with
+` + "`delivered`" + `, to one recipient who is online and reads; Prosody without an
+archive. The stream's limit is a component that does nothing else: it writes the
+same stanzas, rendered beforehand, 64 and a barrier in one piece, with four such
+pieces in flight, and of what comes back counts the barriers. Beside one
+connection it writes one message with its barrier and waits for it.
+`
+
+func throughputSection(all []*level) section {
+	rates := table{{"senders", "connections", "messages/s", "the stream's limit", "ratio", "target", "p50", "p99"}}
+	single := table{{"senders", "p50 of a request", "p50 of one barrier loop", "ratio", "target"}}
+	for _, l := range all {
+		goal := ""
+		if l.least > 0 {
+			goal = target(l.rate.ratio(), l.least)
+		}
+		rates.add(fmt.Sprint(len(l.senders)), fmt.Sprint(l.connections), count(median(l.rate.ours)), count(median(l.rate.theirs)),
+			times(l.rate.ratio()), goal, seconds(median(l.p50.ours)), seconds(median(l.p99)))
+		if l.connections == 1 {
+			single.add(fmt.Sprint(len(l.senders)), seconds(median(l.p50.ours)), seconds(median(l.p50.theirs)),
+				times(l.p50.ratio()), ceiling(l.p50.ratio(), 1.6, ""))
+		}
+	}
+	return section{"Confirmed messages, of what the stream can take", throughputProse, []table{rates, single}}
+}
+
+func seconds(s float64) string { return milliseconds(time.Duration(s * float64(time.Second))) }
