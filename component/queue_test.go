@@ -93,7 +93,8 @@ func TestFloodStarvesNobody(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if len(refused) == 0 {
+		flooded := len(refused)
+		if flooded == 0 {
 			t.Fatal("it was no flood")
 		}
 		wait.Go(func() {
@@ -106,6 +107,9 @@ func TestFloodStarvesNobody(t *testing.T) {
 		synctest.Wait()
 		close(hold)
 		wait.Wait()
+		if len(refused) != flooded {
+			t.Errorf("%d of those that were taken were not sent", len(refused)-flooded)
+		}
 		before := 0
 		for _, e := range s.received() {
 			if e.Attr("id") == "patient" {

@@ -207,7 +207,7 @@ func (r *rooms) tryAgain(d *delivery, e *stream.Element) *fault.Error {
 }
 
 // presence takes what a room says about our own seats. Other occupants'
-// presence is not looked at.
+// presence is not looked at, nor that a seat is lost: the next message is told.
 func (r *rooms) presence(e *stream.Element) {
 	from := message.JID(e.Attr("from"))
 	r.mu.Lock()
@@ -216,20 +216,11 @@ func (r *rooms) presence(e *stream.Element) {
 	if s == nil {
 		return
 	}
-	nick := from.Resource()
-	switch e.Attr("type") {
-	case "":
-		if hasStatus(e, "110") {
-			r.seated(s, nick, hasStatus(e, "201"))
-		}
-	case "unavailable": // a change of nickname that we asked for says so too
-		if nick == s.nick && s.asked == "" {
-			s.nick = ""
-		}
-	case "error":
-		if s.asked != "" {
-			r.notSeated(s, e)
-		}
+	switch kind := e.Attr("type"); {
+	case kind == "" && hasStatus(e, "110"):
+		r.seated(s, from.Resource(), hasStatus(e, "201"))
+	case kind == "error" && s.asked != "":
+		r.notSeated(s, e)
 	}
 }
 

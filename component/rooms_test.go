@@ -1,6 +1,7 @@
 package component
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -192,9 +193,72 @@ func TestRoom(t *testing.T) {
 				if c.rooms.held != 0 || len(c.rooms.again) != 0 {
 					t.Errorf("%d are still held", c.rooms.held)
 				}
+				if kind := test.want[len(test.want)-1]; (kind == fault.Undeliverable || test.name == "banned") && c.rooms.size() != 0 {
+					t.Errorf("%d seats are kept in a room that gave none", c.rooms.size())
+				}
 			})
 		})
 	}
+}
+
+// TestOthersInRoom: what other occupants do is not taken for an answer.
+func TestOthersInRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := &muc{}
+		room.onPresence = func(p *peer, e *stream.Element) bool {
+			if e.Attr("type") != "" {
+				return false
+			}
+			p.say(`<presence from='%s/mallory' to='%s'><x xmlns='http://jabber.org/protocol/muc#user'><item/></x></presence>`, opsRoom, e.Attr("from"))
+			p.say(`<presence from='%s/mallory' to='%s'/>`, opsRoom, e.Attr("from"))
+			room.refuse(p, e, "forbidden")
+			return true
+		}
+		c := room.server().start(t)
+		up(t, c)
+		_, err := c.Deliver(t.Context(), toOps("0"))
+		wantKind(t, err, fault.Forbidden)
+	})
+}
+
+// TestStopInRooms: a posthorn that stops leaves its seats, and lets nobody wait
+// for one.
+func TestStopInRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := &muc{}
+		room.onPresence = func(p *peer, e *stream.Element) bool { return strings.HasPrefix(e.Attr("to"), "slow@") }
+		s := room.server()
+		c := New(s.options(t))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Run(ctx)
+		}()
+		up(t, c)
+		if _, err := c.Deliver(t.Context(), toOps("0")); err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan error, 1)
+		go func() {
+			m := toOps("1")
+			m.To = "slow@rooms.example.com"
+			m.From = "other@example.com"
+			_, err := c.Deliver(t.Context(), m)
+			waiting <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		cancel()
+		<-done
+		wantKind(t, <-waiting, fault.Unavailable)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("who waited for a seat was told after %v", took)
+		}
+		if n := len(room.nicks); n != 0 || c.rooms.size() != 0 {
+			t.Errorf("%d seats are kept", n)
+		}
+	})
 }
 
 // TestNicknamesTaken: the room's conflict is answered with another name, until
