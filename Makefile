@@ -40,7 +40,8 @@ demo: deps build ## show a message on its way from curl through a real Prosody (
 	go build -buildvcs=false -o bin/demo ./internal/xmpptest/demo
 	bin/demo -posthorn bin/posthorn $(if $(ONCE),-once)
 
-bench: deps build ## measure against what it is compared with, and write docs/benchmarks.md
+bench: build ## measure beside what it is compared with, and write docs/benchmarks.md
+	@.ci/deps bench
 	go build -buildvcs=false -o bin/bench ./internal/xmpptest/bench
 	bin/bench -posthorn bin/posthorn
 

@@ -46,7 +46,10 @@ var measurements = []struct {
 	measure func(context.Context, bench) (section, error)
 }{
 	{"a", throughput},
+	{"c", logins},
 	{"d", overNothing},
+	{"e", passwords},
+	{"f", footprint},
 }
 
 func main() {

@@ -131,6 +131,10 @@ func count(n float64) string { return fmt.Sprintf("%.0f", n) }
 
 func times(ratio float64) string { return fmt.Sprintf("%.2f", ratio) }
 
-func milliseconds(d time.Duration) string {
-	return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
+// seconds are shown in a unit in which they are neither nothing nor long.
+func seconds(s float64) string {
+	if s > 0 && s < 10e-6 {
+		return fmt.Sprintf("%.2f µs", s*1e6)
+	}
+	return fmt.Sprintf("%.2f ms", s*1e3)
 }

@@ -203,5 +203,3 @@ func throughputSection(all []*level) section {
 	}
 	return section{"Confirmed messages, of what the stream can take", throughputProse, []table{rates, single}}
 }
-
-func seconds(s float64) string { return milliseconds(time.Duration(s * float64(time.Second))) }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"posthorn/auth"
+	"posthorn/internal/secret"
+	"posthorn/internal/xmpptest"
+)
+
+// Checks of one round. A probe takes milliseconds and processor time is counted
+// in hundredths of a second; what is remembered takes less than a microsecond.
+const (
+	probesARound = 50
+	cachedARound = 50000
+)
+
+// A check is one way in which a password is checked, and what that cost.
+type check struct {
+	name    string
+	server  *xmpptest.Prosody
+	asker   *auth.Verifier
+	times   int       // a round
+	took    []float64 // seconds each
+	servers []float64 // seconds of the server's processor each
+	ours    []float64 // seconds of ours each
+}
+
+// openCheck starts a server with that Lua, and asks it once.
+func openCheck(ctx context.Context, name, lua string, ttl time.Duration, times int) (c *check, err error) {
+	c = &check{name: name, times: times}
+	if c.server, err = xmpptest.Open(xmpptest.Options{Global: lua}); err != nil {
+		return nil, err
+	}
+	host := auth.Host{Domain: xmpptest.Domain, Address: c.server.ClientAddress, RootCAs: c.server.CA.Pool()}
+	c.asker, err = auth.New(auth.Options{Hosts: []auth.Host{host}, CacheTTL: ttl, CacheSize: 10000})
+	if err == nil {
+		err = c.server.AddUser(eight[0], password)
+	}
+	if err == nil {
+		err = c.ask(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *check) ask(ctx context.Context) error {
+	_, err := c.asker.Verify(ctx, eight[0], secret.New(password))
+	return err
+}
+
+func (c *check) close() error {
+	if c.asker != nil {
+		c.asker.Close()
+	}
+	return c.server.Close()
+}
+
+// round checks the password that many times, one after another.
+func (c *check) round(ctx context.Context) error {
+	before, err := c.processorTimes()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for range c.times {
+		if err := c.ask(ctx); err != nil {
+			return err
+		}
+	}
+	took := time.Since(began)
+	after, err := c.processorTimes()
+	if err != nil {
+		return err
+	}
+	each := func(d time.Duration) float64 { return d.Seconds() / float64(c.times) }
+	c.took = append(c.took, each(took))
+	c.servers = append(c.servers, each(after[0]-before[0]))
+	c.ours = append(c.ours, each(after[1]-before[1]))
+	return nil
+}
+
+// processorTimes are the server's and ours.
+func (c *check) processorTimes() (t [2]time.Duration, err error) {
+	if t[0], err = processorTime(c.server.Pid()); err == nil {
+		t[1], err = processorTime(os.Getpid())
+	}
+	return t, err
+}
+
+const passwordsProse = `
+One check after another, over TLS 1.3, by posthorn's package auth in the
+benchmark's own process. A probe is a connection, STARTTLS, SASL and the end of the
+stream. With SCRAM the client runs PBKDF2, with PLAIN the server does, and nobody
+else is served meanwhile. The server's processor time includes that for TLS; it is
+counted in ticks of 10 ms over 50 probes.
+`
+
+// passwords: what a check of a password takes, and from whom.
+func passwords(ctx context.Context, b bench) (_ section, err error) {
+	var checks []*check
+	defer func() {
+		for _, c := range checks {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for _, k := range []struct {
+		name, lua string
+		ttl       time.Duration
+		times     int
+	}{
+		{"probe with SCRAM-SHA-1", "", 0, probesARound},
+		{"probe with PLAIN", `disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS" }`, 0, probesARound},
+		{"remembered", "", time.Hour, cachedARound},
+	} {
+		c, err := openCheck(ctx, k.name, k.lua, k.ttl, k.times)
+		if err != nil {
+			return section{}, err
+		}
+		checks = append(checks, c)
+	}
+	for range b.rounds {
+		for _, c := range checks {
+			if err := c.round(ctx); err != nil {
+				return section{}, err
+			}
+		}
+	}
+	t := table{{"a check", "takes", "Prosody's processor", "posthorn's processor"}}
+	for _, c := range checks {
+		t.add(c.name, seconds(median(c.took)), seconds(median(c.servers)), seconds(median(c.ours)))
+	}
+	return section{"A check of a password", passwordsProse, []table{t}}, nil
+}
