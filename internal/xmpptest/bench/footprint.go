@@ -120,7 +120,7 @@ func (s *site) busy(ctx context.Context, b bench) ([]figure, error) {
 	}
 	began := s.sent
 	for s.sent-began < manyMessages {
-		if _, err := s.post(ctx, eight, 64, time.Second); err != nil {
+		if _, err := s.post(ctx, &level{senders: eight, connections: 64}, time.Second); err != nil {
 			return nil, err
 		}
 	}

@@ -32,6 +32,8 @@ type tally struct {
 	answers   int
 	took      time.Duration
 	latencies []time.Duration // one an answer, in no order
+
+	prosody, posthorn float64 // seconds of the processor a message, where metered
 }
 
 func (t tally) perSecond() float64 { return float64(t.answers) / t.took.Seconds() }

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -62,13 +63,30 @@ func main() {
 	seconds := flag.Float64("seconds", 1, "how long each takes")
 	only := flag.String("only", "", "measure these `sections` alone, as in ad, and write no document")
 	output := flag.String("o", filepath.Join("docs", "benchmarks.md"), "the document to write")
+	profile := flag.String("cpuprofile", "", "write a profile of this program itself, the clients' cost, to `file`")
 	flag.Parse()
 	b.span = time.Duration(*seconds * float64(time.Second))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	exit(run(ctx, b, *only, *output))
+	stopProfile, err := startProfile(*profile)
+	if err == nil {
+		err = run(ctx, b, *only, *output)
+	}
+	stopProfile()
+	exit(err)
+}
+
+func startProfile(file string) (stop func(), err error) {
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return func() {}, err
+	}
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(f)
 }
 
 func exit(err error) {

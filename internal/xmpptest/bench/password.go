@@ -63,7 +63,7 @@ func (c *check) close() error {
 
 // round checks the password that many times, one after another.
 func (c *check) round(ctx context.Context) error {
-	before, err := c.processorTimes()
+	before, err := processorTimes(c.server.Pid(), os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (c *check) round(ctx context.Context) error {
 		}
 	}
 	took := time.Since(began)
-	after, err := c.processorTimes()
+	after, err := processorTimes(c.server.Pid(), os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -83,14 +83,6 @@ func (c *check) round(ctx context.Context) error {
 	c.servers = append(c.servers, each(after[0]-before[0]))
 	c.ours = append(c.ours, each(after[1]-before[1]))
 	return nil
-}
-
-// processorTimes are the server's and ours.
-func (c *check) processorTimes() (t [2]time.Duration, err error) {
-	if t[0], err = processorTime(c.server.Pid()); err == nil {
-		t[1], err = processorTime(os.Getpid())
-	}
-	return t, err
 }
 
 const passwordsProse = `

@@ -37,6 +37,18 @@ func processorTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
+// processorTimes are those of several processes.
+func processorTimes(pids ...int) (all []time.Duration, err error) {
+	for _, pid := range pids {
+		t, err := processorTime(pid)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
 // memory is a process's resident memory, now (VmRSS) or at its peak (VmHWM), in
 // MiB (proc_pid_status(5)).
 func memory(pid int, key string) (float64, error) {

@@ -133,8 +133,11 @@ func times(ratio float64) string { return fmt.Sprintf("%.2f", ratio) }
 
 // seconds are shown in a unit in which they are neither nothing nor long.
 func seconds(s float64) string {
-	if s > 0 && s < 10e-6 {
+	switch {
+	case s > 0 && s < 10e-6:
 		return fmt.Sprintf("%.2f µs", s*1e6)
+	case s > 0 && s < 1e-3:
+		return fmt.Sprintf("%.0f µs", s*1e6)
 	}
 	return fmt.Sprintf("%.2f ms", s*1e3)
 }

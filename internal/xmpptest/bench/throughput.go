@@ -83,10 +83,10 @@ func (s *site) close() (err error) {
 }
 
 // post sends through posthorn.
-func (s *site) post(ctx context.Context, senders []string, connections int, span time.Duration) (tally, error) {
-	l := load{address: s.posthorn.address, connections: connections, requests: requestsOf(senders),
+func (s *site) post(ctx context.Context, l *level, span time.Duration) (tally, error) {
+	clients := load{address: s.posthorn.address, connections: l.connections, requests: requestsOf(l.senders),
 		status: created, contains: `"status":"delivered"`}
-	t, sent, err := l.run(ctx, span)
+	t, sent, err := clients.run(ctx, span)
 	if err != nil {
 		return t, fmt.Errorf("%w\n%s", err, s.posthorn.log())
 	}
@@ -94,12 +94,12 @@ func (s *site) post(ctx context.Context, senders []string, connections int, span
 }
 
 // write sends the same messages on the stream itself.
-func (s *site) write(ctx context.Context, senders []string, connections int, span time.Duration) (tally, error) {
+func (s *site) write(ctx context.Context, l *level, span time.Duration) (tally, error) {
 	messages, inFlight := blockMessages, blocksInFlight
-	if connections == 1 {
+	if l.connections == 1 {
 		messages, inFlight = 1, 1
 	}
-	t, err := s.raw.run(senders, messages, inFlight, span)
+	t, err := s.raw.run(l.senders, messages, inFlight, span)
 	if err != nil {
 		return t, err
 	}
@@ -122,6 +122,8 @@ type level struct {
 	rate        comparison
 	p50         comparison // seconds
 	p99         []float64
+	prosody     comparison // seconds of its processor a message
+	posthorn    []float64  // the same of ours
 }
 
 func levels() (all []*level) {
@@ -160,8 +162,8 @@ func throughput(ctx context.Context, b bench) (_ section, err error) {
 func (s *site) round(ctx context.Context, l *level, span time.Duration, rawFirst bool) error {
 	var posted, written tally
 	measure := []func() error{
-		func() (err error) { posted, err = s.post(ctx, l.senders, l.connections, span); return err },
-		func() (err error) { written, err = s.write(ctx, l.senders, l.connections, span); return err },
+		func() (err error) { posted, err = s.metered(ctx, s.post, l, span); return err },
+		func() (err error) { written, err = s.metered(ctx, s.write, l, span); return err },
 	}
 	if rawFirst {
 		measure[0], measure[1] = measure[1], measure[0]
@@ -174,7 +176,29 @@ func (s *site) round(ctx context.Context, l *level, span time.Duration, rawFirst
 	l.rate.add(posted.perSecond(), written.perSecond())
 	l.p50.add(median(posted.latencies).Seconds(), median(written.latencies).Seconds())
 	l.p99 = append(l.p99, quantile(posted.latencies, 0.99).Seconds())
+	l.prosody.add(posted.prosody, written.prosody)
+	l.posthorn = append(l.posthorn, posted.posthorn)
 	return nil
+}
+
+// metered runs one of the two, and tells what it took of the processors.
+func (s *site) metered(ctx context.Context, send func(context.Context, *level, time.Duration) (tally, error), l *level, span time.Duration) (tally, error) {
+	before, err := processorTimes(s.prosody.Pid(), s.posthorn.Pid())
+	if err != nil {
+		return tally{}, err
+	}
+	sent := s.sent
+	t, err := send(ctx, l, span)
+	if err != nil {
+		return t, err
+	}
+	after, err := processorTimes(s.prosody.Pid(), s.posthorn.Pid())
+	if err != nil {
+		return t, err
+	}
+	each := func(i int) float64 { return (after[i] - before[i]).Seconds() / float64(s.sent-sent) }
+	t.prosody, t.posthorn = each(0), each(1)
+	return t, nil
 }
 
 const throughputProse = `
@@ -183,11 +207,13 @@ Text messages by POST over connections that stay, each answered 201 with
 archive. The stream's limit is a component that does nothing else: it writes the
 same stanzas, rendered beforehand, 64 and a barrier in one piece, with four such
 pieces in flight, and of what comes back counts the barriers. Beside one
-connection it writes one message with its barrier and waits for it.
+connection it writes one message with its barrier and waits for it. The last table
+is processor time a message, counted in ticks of 10 ms.
 `
 
 func throughputSection(all []*level) section {
 	rates := table{{"senders", "connections", "messages/s", "the stream's limit", "ratio", "target", "p50", "p99"}}
+	cost := table{{"senders", "connections", "posthorn", "Prosody, with posthorn", "Prosody, with the stream alone"}}
 	single := table{{"senders", "p50 of a request", "p50 of one barrier loop", "ratio", "target"}}
 	for _, l := range all {
 		goal := ""
@@ -196,10 +222,12 @@ func throughputSection(all []*level) section {
 		}
 		rates.add(fmt.Sprint(len(l.senders)), fmt.Sprint(l.connections), count(median(l.rate.ours)), count(median(l.rate.theirs)),
 			times(l.rate.ratio()), goal, seconds(median(l.p50.ours)), seconds(median(l.p99)))
+		cost.add(fmt.Sprint(len(l.senders)), fmt.Sprint(l.connections),
+			seconds(median(l.posthorn)), seconds(median(l.prosody.ours)), seconds(median(l.prosody.theirs)))
 		if l.connections == 1 {
 			single.add(fmt.Sprint(len(l.senders)), seconds(median(l.p50.ours)), seconds(median(l.p50.theirs)),
 				times(l.p50.ratio()), ceiling(l.p50.ratio(), 1.6, ""))
 		}
 	}
-	return section{"Confirmed messages, of what the stream can take", throughputProse, []table{rates, single}}
+	return section{"Confirmed messages, of what the stream can take", throughputProse, []table{rates, single, cost}}
 }
