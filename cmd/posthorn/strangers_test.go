@@ -2,80 +2,13 @@ package main
 
 import (
 	"bufio"
-
-	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"posthorn/internal/xmpptest"
 )
-
-// strange are stanzas that an ordinary account may send to the component. Each
-// has ended the stream of some component, or pretends to be what it is not.
-var strange = []string{
-	`<presence to='post.example.com'><priority>200</priority></presence>`,
-	`<presence to='post.example.com' type='subscribe'/>`,
-	`<presence to='room@post.example.com/nick'><x xmlns='http://jabber.org/protocol/muc'><history since='2026-01-01T00:00:00+00:00'/></x></presence>`,
-	`<message to='post.example.com'><x xmlns='urn:x'><message xmlns='jabber:component:accept'/></x></message>`,
-	`<message to='x@post.example.com' id='same-id' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
-	`<message to='post.example.com' id='same-id' type='error'><error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>`,
-	`<message to='post.example.com' xmlns:e='urn:e' e:from='admin@example.com' e:to='me@example.com' e:type='error' id='same-id'/>`,
-	`<message to='post.example.com'><privilege xmlns='urn:xmpp:privilege:2'><perm access='message' type='outgoing'/></privilege></message>`,
-	`<message to='post.example.com'><error xmlns='http://etherx.jabber.org/streams'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error></message>`,
-	`<message to='post.example.com'><body>hello?</body></message>`,
-	`<iq to='post.example.com' type='get' id='i1'><query xmlns='http://jabber.org/protocol/disco#info'><set xmlns='http://jabber.org/protocol/rsm'><max>abc</max></set></query></iq>`,
-	`<iq to='post.example.com' type='get' id='i2'><query xmlns='jabber:iq:version'><set xmlns='urn:foreign'/></query></iq>`,
-	`<iq to='post.example.com' type='set' id='i3'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`,
-	`<iq to='post.example.com' type='result' id='i4'/>`,
-	`<iq to='post.example.com' type='get' id='i5'><a xmlns='urn:deep'>` + strings.Repeat("<a>", 11000) + strings.Repeat("</a>", 11000) + `</a></iq>`,
-	`<iq to='post.example.com' type='get' id='i6'><ping xmlns='urn:xmpp:ping'>` + strings.Repeat("<a/>", 20000) + `</ping></iq>`,
-	`<message to='post.example.com'><body>` + strings.Repeat("&amp;", 30000) + `</body></message>`,
-	`<message to='post.example.com'><x xmlns='urn:x' a='&lt;/stream:stream&gt;'>&lt;/stream:stream&gt;]]&gt;</x></message>`,
-}
-
-// TestStrangers: whatever an account sends to the component, the stream stays
-// up, and the messages that flow meanwhile have their true outcome.
-func TestStrangers(t *testing.T) {
-	p := prosodyWithUsers(t, xmpptest.Options{})
-	p.Users(t, password, "stranger@example.com")
-	h := startPosthorn(t, p).ready(t)
-	user := p.MustLogin(t, "user@example.com", password)
-	stranger := p.MustLogin(t, "stranger@example.com", password)
-	h.mustPost(t, "/msg/user", "before", nil)
-	expect(t, user, "me@example.com", "before")
-	for i, stanza := range strange {
-		stranger.MustSend(t, stanza)
-		text := fmt.Sprint("beside stanza ", i)
-		a := h.mustPost(t, "/msg/user", fmt.Sprintf(`{"body":%q,"id":"same-id"}`, text), func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
-		if a.status != 201 || a.Status != "delivered" {
-			t.Errorf("beside stanza %d: %d %s", i, a.status, a.raw)
-		}
-		expect(t, user, "me@example.com", text)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for payload, want := range map[string]string{
-		`<ping xmlns='urn:xmpp:ping'/>`:                          "",
-		`<query xmlns='jabber:iq:version'/>`:                     "<name>posthorn</name>",
-		`<query xmlns='http://jabber.org/protocol/disco#info'/>`: "urn:xmpp:ping",
-		`<query xmlns='urn:unknown'/>`:                           "service-unavailable",
-	} {
-		reply, err := stranger.Query(ctx, "get", "post.example.com", payload)
-		if err != nil || !strings.Contains(reply.Raw, want) || want == "" && reply.Type != "result" {
-			t.Errorf("asked %s, got %s, %v", payload, reply.Raw, err)
-		}
-	}
-	if log := h.log.String(); strings.Contains(log, "stream lost") {
-		t.Errorf("the stream ended:\n%s", log)
-	}
-	if metrics := h.metrics(t); !strings.Contains(metrics, `posthorn_component_dropped_elements_total{reason="depth"} 1`) {
-		t.Errorf("what was dropped is not counted:\n%s", metrics)
-	}
-}
 
 // TestIdleConnections: who connects and says nothing takes nothing from those
 // who do. `make soak` does the same with ten thousand.

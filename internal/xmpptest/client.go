@@ -52,7 +52,7 @@ type Client struct {
 	writing sync.Mutex // one writer at a time on conn
 
 	mu      sync.Mutex
-	answers map[string]chan Message // guarded by mu: who awaits the answer to which IQ
+	answers map[string]chan Message // guarded by mu: who awaits the answer to which IQ; nil after the stream's end
 }
 
 // Login connects, authenticates, binds a resource and says that it is there.

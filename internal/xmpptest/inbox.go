@@ -39,10 +39,10 @@ func (c *Client) read() {
 	close(c.others)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, waiting := range c.answers {
+	for _, waiting := range c.answers {
 		close(waiting)
-		delete(c.answers, id)
 	}
+	c.answers = nil
 }
 
 func (c *Client) readAll() error {
@@ -98,15 +98,19 @@ func (c *Client) stanza(d *xml.Decoder, start xml.StartElement, source *recorder
 	return nil
 }
 
-// await registers who wants the answer to an IQ; nil forgets it.
+// await registers who wants the answer to an IQ; nil forgets it. After the end
+// of the stream there will be none, and answer is closed.
 func (c *Client) await(id string, answer chan Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if answer == nil {
+	switch {
+	case answer == nil:
 		delete(c.answers, id)
-		return
+	case c.answers == nil:
+		close(answer)
+	default:
+		c.answers[id] = answer
 	}
-	c.answers[id] = answer
 }
 
 // answer hands on the answer to a query of ours, once.

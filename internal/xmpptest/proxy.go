@@ -15,8 +15,7 @@ type Wire struct {
 }
 
 // A Proxy stands on 127.0.0.1 before a server and does to the connections
-// through it what networks do. All methods may be called at any time, and
-// concern the connections that there are and those to come alike.
+// through it what networks do. All methods may be called at any time.
 type Proxy struct {
 	Address string // where it listens
 
@@ -29,9 +28,15 @@ type Proxy struct {
 	mu       sync.Mutex
 	wires    [2]Wire       // to the server and from it
 	changed  chan struct{} // closed when wires are not the same any more
-	conns    map[*net.TCPConn]struct{}
+	links    map[*link]struct{}
 	accepted int
 	closed   bool
+}
+
+// A link is one connection through the proxy. Its ends are immutable.
+type link struct {
+	client, server *net.TCPConn
+	abandoned      bool // guarded by the proxy's mu
 }
 
 const (
@@ -47,17 +52,35 @@ func OpenProxy(target string) (*Proxy, error) {
 	}
 	p := &Proxy{
 		Address: listener.Addr().String(), target: target, listener: listener,
-		changed: make(chan struct{}), conns: make(map[*net.TCPConn]struct{}),
+		changed: make(chan struct{}), links: make(map[*link]struct{}),
 	}
 	p.running.Go(p.accept)
 	return p, nil
 }
 
-// Set changes the wires from now on.
+// Set changes the wires, of the connections that there are and of those to come.
 func (p *Proxy) Set(to, from Wire) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wires = [2]Wire{to, from}
+	p.notify()
+}
+
+// Abandon stalls the connections that there are for good, whatever Set says;
+// those to come are not concerned.
+func (p *Proxy) Abandon() { p.abandon(true) }
+
+func (p *Proxy) abandon(abandoned bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.abandoned = abandoned
+	}
+	p.notify()
+}
+
+// notify wakes those that await a wire. The caller holds mu.
+func (p *Proxy) notify() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -73,11 +96,13 @@ func (p *Proxy) Reset() { p.end(0) }
 func (p *Proxy) end(linger int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for conn := range p.conns {
-		_ = conn.SetLinger(linger)
-		_ = conn.Close()
+	for l := range p.links {
+		_, _ = l.client.SetLinger(linger), l.server.SetLinger(linger)
+		l.close()
 	}
 }
+
+func (l *link) close() { _, _ = l.client.Close(), l.server.Close() }
 
 // Accepted is how many connections there have been.
 func (p *Proxy) Accepted() int {
@@ -93,6 +118,7 @@ func (p *Proxy) Close() error {
 	p.closed = true
 	p.mu.Unlock()
 	p.Set(Wire{}, Wire{})
+	p.abandon(false)
 	p.Cut()
 	p.running.Wait()
 	return err
@@ -109,48 +135,47 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		p.join(client.(*net.TCPConn), server.(*net.TCPConn))
+		p.join(&link{client: client.(*net.TCPConn), server: server.(*net.TCPConn)})
 	}
 }
 
 // join starts the two pumps of a connection.
-func (p *Proxy) join(client, server *net.TCPConn) {
+func (p *Proxy) join(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.accepted++
-	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+	p.links[l] = struct{}{}
 	if p.closed {
-		_, _ = client.Close(), server.Close()
+		l.close()
 	}
-	p.running.Go(func() { p.pump(toServer, server, client) })
-	p.running.Go(func() { p.pump(fromServer, client, server) })
+	p.running.Go(func() { p.pump(l, toServer, l.server, l.client) })
+	p.running.Go(func() { p.pump(l, fromServer, l.client, l.server) })
 }
 
 // pump carries bytes in one direction until either end is closed, and then
 // closes both.
-func (p *Proxy) pump(direction int, to, from *net.TCPConn) {
+func (p *Proxy) pump(l *link, direction int, to io.Writer, from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if err == nil {
-			err = p.carry(direction, to, buf[:n])
+			err = p.carry(l, direction, to, buf[:n])
 		}
 		if err != nil {
 			break
 		}
 	}
-	p.await(direction) // the end of a connection does not get through either
+	p.await(l, direction) // the end of a connection does not get through either
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _ = to.Close(), from.Close()
-	delete(p.conns, to)
-	delete(p.conns, from)
+	l.close()
+	delete(p.links, l)
 }
 
 // carry writes data as the wire has it.
-func (p *Proxy) carry(direction int, to io.Writer, data []byte) error {
+func (p *Proxy) carry(l *link, direction int, to io.Writer, data []byte) error {
 	for len(data) > 0 {
-		wire := p.await(direction)
+		wire := p.await(l, direction)
 		if wire.Delay > 0 {
 			<-time.After(wire.Delay)
 		}
@@ -166,13 +191,13 @@ func (p *Proxy) carry(direction int, to io.Writer, data []byte) error {
 	return nil
 }
 
-// await gives the wire once it is not stalled.
-func (p *Proxy) await(direction int) Wire {
+// await gives the wire of a connection once it is not stalled.
+func (p *Proxy) await(l *link, direction int) Wire {
 	for {
 		p.mu.Lock()
-		wire, changed := p.wires[direction], p.changed
+		wire, changed, stalled := p.wires[direction], p.changed, p.wires[direction].Stalled || l.abandoned
 		p.mu.Unlock()
-		if !wire.Stalled {
+		if !stalled {
 			return wire
 		}
 		<-changed

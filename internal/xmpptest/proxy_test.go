@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,14 +31,9 @@ func TestProxy(t *testing.T) {
 	for name, wires := range map[string][2]Wire{"stalled to": {{Stalled: true}, {}}, "stalled from": {{}, {Stalled: true}}} {
 		t.Run(name, func(t *testing.T) {
 			p.Set(wires[0], wires[1])
-			_, _ = io.WriteString(conn, name)
-			_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			if n, err := conn.Read(make([]byte, 1)); n > 0 || !isTimeout(err) {
-				t.Fatalf("read %d bytes, %v", n, err)
-			}
+			said := wantSilence(t, conn)
 			p.Set(Wire{}, Wire{})
-			_ = conn.SetReadDeadline(time.Now().Add(patience))
-			if _, err := io.ReadFull(conn, make([]byte, len(name))); err != nil {
+			if _, err := io.ReadFull(conn, make([]byte, len(said))); err != nil {
 				t.Fatalf("what was said meanwhile is lost: %v", err)
 			}
 		})
@@ -54,14 +50,28 @@ func TestProxy(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("after the reset: %v", err)
 	}
-	if p.Accepted() != 2 {
-		t.Errorf("%d connections, want 2", p.Accepted())
+	old := dialProxy(t, p)
+	wantEcho(t, old, "old")
+	p.Abandon()
+	wantSilence(t, old)
+	wantEcho(t, dialProxy(t, p), "new")
+	if p.Accepted() != 4 {
+		t.Errorf("%d connections, want 4", p.Accepted())
 	}
 }
 
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+// wantSilence says something and hears nothing.
+func wantSilence(t *testing.T, conn net.Conn) (said string) {
+	t.Helper()
+	said = "anybody there?"
+	_, _ = io.WriteString(conn, said)
+	_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	n, err := conn.Read(make([]byte, 1))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	return said
 }
 
 func startEcho(t *testing.T) string {
