@@ -94,3 +94,33 @@ func skipAnswer(in *bufio.Reader) error {
 		}
 	}
 }
+
+// BenchmarkDecode is what a body costs, by its type, up to the message.
+func BenchmarkDecode(b *testing.B) {
+	const form = "multipart/form-data; boundary=b"
+	part := func(name, value string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
+	}
+	for _, test := range []struct{ name, contentType, body string }{
+		{"text", "text/plain", "Server@host has just crashed!"},
+		{"text with its charset", "text/plain; charset=utf-8", "Server@host has just crashed!"},
+		{"form", "application/x-www-form-urlencoded", "to=user&subject=Alert&body=Server%40host+has+just+crashed%21"},
+		{"form that is text", "application/x-www-form-urlencoded", "Server@host has just crashed!"},
+		{"multipart", form, part("to", "user") + part("subject", "Alert") + part("body", "Server@host has just crashed!") + "--b--"},
+		{"JSON", "application/json", `{"to":"user","subject":"Alert","body":"Server@host has just crashed!"}`},
+		{"JSON with HTML", "application/json", `{"to":"user","body":"Server@host","html":"<p>Server@<b>host</b> has <a href='https://example.com'>just</a> crashed!</p>"}`},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				f, err := decodeBody(test.contentType, []byte(test.body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := f.message(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
