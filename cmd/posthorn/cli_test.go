@@ -39,7 +39,7 @@ func load(t *testing.T, file string) config {
 // for the smallest configuration.
 func TestDeployedServerConfig(t *testing.T) {
 	c := load(t, "../../deploy/posthorn.yaml")
-	for file, lines := range map[string]string{"prosody.cfg.lua": prosodyLines} {
+	for file, lines := range map[string]string{"prosody.cfg.lua": prosodyLines, "ejabberd.yml": ejabberdLines} {
 		want, err := os.ReadFile(filepath.Join("../../deploy", file))
 		if err != nil {
 			t.Fatal(err)

@@ -26,11 +26,6 @@ func serverConfig(_ context.Context, p *program) int {
 	if !known {
 		return usageError(p.stderr, "server-config needs one of prosody, ejabberd")
 	}
-	if p.args[0] == "ejabberd" && p.config.Component.Mode == "privilege" {
-		fmt.Fprintln(p.stderr, "posthorn: server-config: the lines for mod_privilege of ejabberd are not known to this version")
-		fmt.Fprintln(p.stderr, "hint: component.mode: direct")
-		return exitFailed
-	}
 	if err := writeLines(p.stdout, lines, &p.config); err != nil {
 		fmt.Fprintln(p.stderr, "posthorn: server-config:", err)
 		return exitFailed

@@ -79,11 +79,6 @@ func Login(ctx context.Context, o LoginOptions) (*Client, error) {
 	return c, nil
 }
 
-// Login logs in to this server, with STARTTLS.
-func (p *Prosody) Login(ctx context.Context, jid, password string) (*Client, error) {
-	return Login(ctx, LoginOptions{JID: jid, Password: password, Address: p.ClientAddress, RootCAs: p.CA.Pool()})
-}
-
 // negotiate does everything up to and including the resource.
 func negotiate(ctx context.Context, o LoginOptions) (*xmpp.Session, error) {
 	address, err := jid.Parse(o.JID)

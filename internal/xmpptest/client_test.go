@@ -14,8 +14,9 @@ func chat(to, id, body string) string {
 	return fmt.Sprintf("<message to='%s' type='chat' id='%s'><body>%s</body></message>", to, id, body)
 }
 
-func TestTwoUsersExchangeAMessage(t *testing.T) {
-	p := xmpptest.StartProsody(t, xmpptest.Options{})
+func TestTwoUsersExchangeAMessage(t *testing.T) { onBoth(t, testTwoUsersExchangeAMessage) }
+
+func testTwoUsersExchangeAMessage(t *testing.T, p *xmpptest.Server) {
 	p.Users(t, password, "me@example.com", "user@example.com")
 	me := p.MustLogin(t, "me@example.com/desk", password)
 	user := p.MustLogin(t, "user@example.com", password)
@@ -42,8 +43,9 @@ func TestTwoUsersExchangeAMessage(t *testing.T) {
 	}
 }
 
-func TestOfflineMessageCarriesItsDelay(t *testing.T) {
-	p := xmpptest.StartProsody(t, xmpptest.Options{})
+func TestOfflineMessageCarriesItsDelay(t *testing.T) { onBoth(t, testOfflineMessageCarriesItsDelay) }
+
+func testOfflineMessageCarriesItsDelay(t *testing.T, p *xmpptest.Server) {
 	p.Users(t, password, "me@example.com", "user@example.com")
 	me := p.MustLogin(t, "me@example.com", password)
 	me.MustSend(t, chat("user@example.com", "m1", "later"))
@@ -57,8 +59,9 @@ func TestOfflineMessageCarriesItsDelay(t *testing.T) {
 	}
 }
 
-func TestCarbons(t *testing.T) {
-	p := xmpptest.StartProsody(t, xmpptest.Options{})
+func TestCarbons(t *testing.T) { onBoth(t, testCarbons) }
+
+func testCarbons(t *testing.T, p *xmpptest.Server) {
 	p.Users(t, password, "me@example.com", "user@example.com")
 	desk := p.MustLogin(t, "me@example.com/desk", password)
 	phone := p.MustLoginWithCarbons(t, "me@example.com/phone", password)
@@ -68,43 +71,54 @@ func TestCarbons(t *testing.T) {
 	}
 }
 
-func TestWrongPassword(t *testing.T) {
-	p := xmpptest.StartProsody(t, xmpptest.Options{})
+func TestWrongPassword(t *testing.T) { onBoth(t, testWrongPassword) }
+
+func testWrongPassword(t *testing.T, p *xmpptest.Server) {
 	p.Users(t, password, "me@example.com")
 	c, err := p.Login(t.Context(), "me@example.com", "wrong")
 	if err == nil {
 		c.Close()
 		t.Fatal("logged in")
 	}
-	if !strings.Contains(err.Error(), "The response provided by the client") { // Prosody's text beside not-authorized
+	// The texts beside not-authorized.
+	if !strings.Contains(err.Error(), "The response provided by the client") && !strings.Contains(err.Error(), "Invalid username or password") {
 		t.Error(err)
 	}
 }
 
 func TestPasswordsAndTLS(t *testing.T) {
+	prosody := func(o xmpptest.Options) func(*testing.T) *xmpptest.Server {
+		return func(t *testing.T) *xmpptest.Server { return &xmpptest.StartProsody(t, o).Server }
+	}
+	ejabberd := func(o xmpptest.EjabberdOptions) func(*testing.T) *xmpptest.Server {
+		return func(t *testing.T) *xmpptest.Server { return &xmpptest.StartEjabberd(t, o).Server }
+	}
 	for _, test := range []struct {
-		name    string
-		options xmpptest.Options
-		tls     bool
+		name  string
+		start func(*testing.T) *xmpptest.Server
 	}{
-		{"hashed over STARTTLS", xmpptest.Options{}, false},
-		{"hashed over TLS at once", xmpptest.Options{}, true},
-		{"plain passwords", xmpptest.Options{PlainPasswords: true}, false},
-		{"TLS 1.2", xmpptest.Options{TLS: `protocol = "tlsv1_2"`}, false},
-		{"PLAIN alone", xmpptest.Options{Global: `disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS" }`}, false},
+		{"Prosody, hashed", prosody(xmpptest.Options{})},
+		{"Prosody, plain passwords", prosody(xmpptest.Options{PlainPasswords: true})},
+		{"Prosody, TLS 1.2", prosody(xmpptest.Options{TLS: `protocol = "tlsv1_2"`})},
+		{"Prosody, PLAIN alone", prosody(xmpptest.Options{Global: `disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS" }`})},
+		{"ejabberd, hashed", ejabberd(xmpptest.EjabberdOptions{})},
+		{"ejabberd, plain passwords", ejabberd(xmpptest.EjabberdOptions{PlainPasswords: true})},
+		{"ejabberd, TLS 1.2", ejabberd(xmpptest.EjabberdOptions{Clients: "protocol_options: [no_tlsv1_3]"})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := xmpptest.StartProsody(t, test.options)
+			p := test.start(t)
 			p.Users(t, password, "me@example.com")
-			o := xmpptest.LoginOptions{JID: "me@example.com", Password: password, Address: p.ClientAddress, RootCAs: p.CA.Pool()}
-			if test.tls {
-				o.TLS, o.Address = true, p.DirectTLSAddress
+			for _, direct := range []bool{false, true} {
+				o := xmpptest.LoginOptions{JID: "me@example.com", Password: password, Address: p.ClientAddress, RootCAs: p.CA.Pool()}
+				if direct {
+					o.TLS, o.Address = true, p.DirectTLSAddress
+				}
+				c, err := xmpptest.Login(t.Context(), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Close()
 			}
-			c, err := xmpptest.Login(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.Close()
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"text/template"
 )
 
-// What deploy/prosody.cfg.lua and its examples say.
+// What the files in deploy/ and their examples say.
 const (
 	Domain          = "example.com"
 	ComponentDomain = "post.example.com"
@@ -41,87 +41,107 @@ type Host struct {
 
 // An Edit changes the lines that an administrator adds. It fails where it finds
 // nothing to change, so that a test can't pass because the file has moved on.
-type Edit func(lua string) (string, error)
+type Edit func(lines string) (string, error)
 
 // Replace puts one text in the place of another, everywhere.
 func Replace(old, new string) Edit {
-	return func(lua string) (string, error) {
-		if !strings.Contains(lua, old) {
+	return func(lines string) (string, error) {
+		if !strings.Contains(lines, old) {
 			return "", fmt.Errorf("replace %q: not there", old)
 		}
-		return strings.ReplaceAll(lua, old, new), nil
+		return strings.ReplaceAll(lines, old, new), nil
 	}
 }
 
 // Without takes the line out that sets something, so that the server's default
-// holds: Without("validate_from_addresses").
+// holds: Without("validate_from_addresses"), Without("check_from").
 func Without(setting string) Edit {
-	line := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(setting) + `\s*=.*\n`)
-	return func(lua string) (string, error) {
-		if !line.MatchString(lua) {
+	line := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(setting) + `\s*[=:].*\n`)
+	return func(lines string) (string, error) {
+		if !line.MatchString(lines) {
 			return "", fmt.Errorf("without %s: it is not set", setting)
 		}
-		return line.ReplaceAllString(lua, ""), nil
+		return line.ReplaceAllString(lines, ""), nil
 	}
 }
 
-// disabled is a line of Lua behind dashes. Prose has one space after them.
-var disabled = regexp.MustCompile(`(?m)^--(\t|\w)`)
+// disabled is a line of Lua behind dashes, or one of YAML behind #. Prose has
+// one space after them.
+var disabled = regexp.MustCompile(`(?m)^(?:--(\t|\w)|#(  |\w))`)
 
 // Privilege follows the file's own advice for XEP-0356: it deletes the line
-// validate_from_addresses and takes the dashes away.
-func Privilege(lua string) (string, error) {
-	if !disabled.MatchString(lua) {
+// that ends the check of addresses, and takes the dashes or # away.
+func Privilege(lines string) (string, error) {
+	if !disabled.MatchString(lines) {
 		return "", errors.New("privilege: no line to take the dashes from")
 	}
-	return Without("validate_from_addresses")(disabled.ReplaceAllString(lua, "$1"))
+	setting := "validate_from_addresses"
+	if strings.Contains(lines, "check_from:") {
+		setting = "check_from"
+	}
+	return Without(setting)(disabled.ReplaceAllString(lines, "$1$2"))
 }
 
 // NoComponent leaves the server as it was before posthorn.
 func NoComponent(string) (string, error) { return "", nil }
 
-//go:embed prosody.cfg.lua.tmpl
-var baseText string
+var (
+	//go:embed prosody.cfg.lua.tmpl
+	prosodyText string
+	//go:embed ejabberd.yml.tmpl
+	ejabberdText string
 
-var baseConfig = template.Must(template.New("prosody.cfg.lua").Parse(baseText))
+	prosodyConfig  = newTemplate(prosodyText)
+	ejabberdConfig = newTemplate(ejabberdText)
+)
 
-// baseValues are what baseConfig is filled with.
-type baseValues struct {
-	Options
-	Dir                              string
-	ClientPort, DirectPort, CompPort int
+// prosodyValues and ejabberdValues are what the templates are filled with.
+type (
+	prosodyValues struct {
+		Options
+		*Server
+	}
+	ejabberdValues struct {
+		EjabberdOptions
+		*Ejabberd
+	}
+)
+
+func newTemplate(text string) *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{"port": portOf}).Parse(text))
 }
 
 // writeConfig writes the server's own configuration, and beside it the lines
 // for posthorn, which it includes.
-func writeConfig(file, lines string, v baseValues) error {
-	if err := os.WriteFile(filepath.Join(v.Dir, "posthorn.cfg.lua"), []byte(lines), 0o600); err != nil {
+func writeConfig(base *template.Template, file, included, lines string, values any) error {
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), included), []byte(lines), 0o600); err != nil {
 		return err
 	}
 	var text strings.Builder
-	if err := baseConfig.Execute(&text, v); err != nil {
+	if err := base.Execute(&text, values); err != nil {
 		return err
 	}
 	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
-func componentConfig(edits []Edit) (string, error) {
+// deployed is a file of deploy/, edited.
+func deployed(name string, edits []Edit) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(root, "deploy", "prosody.cfg.lua")
+	file := filepath.Join(root, "deploy", name)
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
-	lua := string(text)
+	lines := string(text)
 	for _, edit := range edits {
-		if lua, err = edit(lua); err != nil {
+		if lines, err = edit(lines); err != nil {
 			return "", fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return lua, nil
+	return lines, nil
 }
 
 // Root is the directory of this module: the first with a go.mod, upward from

@@ -37,8 +37,8 @@ func Count(ctx context.Context, o LoginOptions) (*Counter, error) {
 }
 
 // Count logs in to this server, with STARTTLS.
-func (p *Prosody) Count(ctx context.Context, jid, password string) (*Counter, error) {
-	return Count(ctx, LoginOptions{JID: jid, Password: password, Address: p.ClientAddress, RootCAs: p.CA.Pool()})
+func (s *Server) Count(ctx context.Context, jid, password string) (*Counter, error) {
+	return Count(ctx, LoginOptions{JID: jid, Password: password, Address: s.ClientAddress, RootCAs: s.CA.Pool()})
 }
 
 // introduce says that the user is there, and waits until the server has taken

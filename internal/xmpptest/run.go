@@ -5,144 +5,113 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 )
-
-// startTimeout bounds how long Prosody may take until its ports answer. It
-// needs half a second; the rest is for a busy machine.
-const startTimeout = 30 * time.Second
-
-// prosodyctlTimeout bounds one run of prosodyctl, for the same reason.
-const prosodyctlTimeout = 30 * time.Second
 
 // Start starts the server, after Stop and Kill with the same ports and
 // accounts as before, and returns when its ports answer.
-func (p *Prosody) Start() error {
-	if p.process != nil {
-		return errors.New("xmpptest: start prosody: it runs already")
+func (s *Server) Start() error {
+	if s.process != nil {
+		return errors.New("xmpptest: start " + s.Name + ": it runs already")
 	}
-	before := len(p.Log())
-	if err := p.spawn(); err != nil {
-		return fmt.Errorf("xmpptest: start prosody: %w", err)
+	before := len(s.Log())
+	if err := s.spawn(); err != nil {
+		return fmt.Errorf("xmpptest: start %s: %w", s.Name, err)
 	}
-	err := p.awaitPorts()
-	if strings.Contains(p.Log()[before:], "Failed to open server port") {
+	err := s.awaitPorts()
+	if strings.Contains(s.Log()[before:], s.portTaken) {
 		err = errors.New("somebody else took one of its ports") // and answered on it
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("xmpptest: start prosody: %w", err), p.Kill())
+		return errors.Join(fmt.Errorf("xmpptest: start %s: %w", s.Name, err), s.end((*Process).Kill))
 	}
 	return nil
 }
 
 // spawn starts the process, with what it prints going where it logs.
-func (p *Prosody) spawn() error {
-	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+func (s *Server) spawn() error {
+	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close() // the child has it open by then
-	cmd := exec.Command("prosody", "-F", "--config", p.Config)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.Dir, log, log
-	p.process, err = StartProcess(cmd)
+	cmd := s.command()
+	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, log, log
+	s.process, err = StartProcess(cmd)
 	return err
 }
 
-// awaitPorts returns when every port answers, or says why none will.
-func (p *Prosody) awaitPorts() error {
+// awaitPorts returns when every port has answered, or says why none will. One
+// that has answered is left alone: each question is a line in the server's log.
+func (s *Server) awaitPorts() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), startTimeout,
 		fmt.Errorf("its ports do not answer after %v", startTimeout))
 	defer cancel()
-	ended := false
+	ended, left := false, s.listening
 	err := Poll(ctx, func() bool {
 		select {
-		case <-p.process.Done():
+		case <-s.process.Done():
 			ended = true
 		default:
 		}
-		return ended || p.accepts()
+		for len(left) > 0 && Accepts(left[0]) {
+			left = left[1:]
+		}
+		return ended || len(left) == 0
 	})
 	if ended {
-		return fmt.Errorf("it ended at once: %v", p.process.Err())
+		return fmt.Errorf("it ended at once: %v", s.process.Err())
 	}
 	return err
-}
-
-func (p *Prosody) accepts() bool {
-	return Accepts(p.ClientAddress) && Accepts(p.DirectTLSAddress) &&
-		(!p.hasComponent || Accepts(p.ComponentAddress))
 }
 
 // Stop ends the server as `systemctl stop` does (SIGTERM), and waits for it. A
 // server that does not run is no error.
-func (p *Prosody) Stop() error { return p.end((*Process).Stop) }
+func (s *Server) Stop() error { return s.end((*Process).Stop) }
 
-// Kill ends it as a crash does (SIGKILL), and waits for it.
-func (p *Prosody) Kill() error { return p.end((*Process).Kill) }
+// Kill ends it as a crash does (SIGKILL), and waits for it. The accounts
+// outlive that.
+func (s *Server) Kill() error {
+	return errors.Join(s.accounts.settle(), s.end((*Process).Kill))
+}
 
-func (p *Prosody) end(how func(*Process) error) error {
-	if p.process == nil {
+func (s *Server) end(how func(*Process) error) error {
+	if s.process == nil {
 		return nil
 	}
-	process := p.process
-	p.process = nil
+	process := s.process
+	s.process = nil
 	return how(process)
 }
 
 // Pause lets the server hang: its connections stay open, and nothing answers
 // (SIGSTOP).
-func (p *Prosody) Pause() error { return p.running((*Process).Pause) }
+func (s *Server) Pause() error { return s.running((*Process).Pause) }
 
 // Resume lets it go on after Pause (SIGCONT).
-func (p *Prosody) Resume() error { return p.running((*Process).Resume) }
+func (s *Server) Resume() error { return s.running((*Process).Resume) }
 
-func (p *Prosody) running(do func(*Process) error) error {
-	if p.process == nil {
-		return errors.New("xmpptest: prosody does not run")
+func (s *Server) running(do func(*Process) error) error {
+	if s.process == nil {
+		return errors.New("xmpptest: " + s.Name + " does not run")
 	}
-	return do(p.process)
+	return do(s.process)
 }
 
 // Pid is the server's process id, 0 while it does not run.
-func (p *Prosody) Pid() int {
-	if p.process == nil {
+func (s *Server) Pid() int {
+	if s.process == nil {
 		return 0
 	}
-	return p.process.Pid()
+	return s.process.Pid()
 }
 
-// AddUser makes an account, or gives it a new password. The server may run.
-func (p *Prosody) AddUser(jid, password string) error {
-	local, domain, _ := strings.Cut(jid, "@")
-	return p.prosodyctl("register", local, domain, password)
-}
-
-// DeleteUser removes an account; the running server ends its sessions only
-// when they speak.
-func (p *Prosody) DeleteUser(jid string) error {
-	return p.prosodyctl("deluser", jid)
-}
-
-func (p *Prosody) prosodyctl(args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), prosodyctlTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "prosodyctl", append([]string{"--config", p.Config}, args...)...)
-	cmd.Dir = p.Dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("xmpptest: prosodyctl %s %s: %w\n%s", args[0], args[1], err, out)
-	}
-	return nil
-}
-
-func (p *Prosody) logFile() string { return filepath.Join(p.Dir, "prosody.log") }
+func (s *Server) logFile() string { return filepath.Join(s.Dir, "server.log") }
 
 // Log is everything that the server has logged and printed since Open.
-func (p *Prosody) Log() string {
-	text, err := os.ReadFile(p.logFile())
+func (s *Server) Log() string {
+	text, err := os.ReadFile(s.logFile())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err.Error()
 	}

@@ -13,22 +13,14 @@ const patience = 20 * time.Second
 // loggedTail is how much of the server's log a failed test shows.
 const loggedTail = 64 << 10
 
-// StartProsody opens a server for the length of the test.
+// StartProsody opens a Prosody for the length of the test.
 func StartProsody(tb testing.TB, o Options) *Prosody {
 	tb.Helper()
 	p, err := Open(o)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if tb.Failed() {
-			log := p.Log()
-			tb.Logf("Prosody's log:\n%s", log[max(0, len(log)-loggedTail):])
-		}
-		if err := p.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
+	p.closeWith(tb)
 	return p
 }
 
@@ -47,34 +39,58 @@ func StartProxy(tb testing.TB, target string) *Proxy {
 	return p
 }
 
+// StartEjabberd opens an ejabberd for the length of the test.
+func StartEjabberd(tb testing.TB, o EjabberdOptions) *Ejabberd {
+	tb.Helper()
+	e, err := OpenEjabberd(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e.closeWith(tb)
+	return e
+}
+
+// closeWith ends the server with the test, and shows its log if that failed.
+func (s *Server) closeWith(tb testing.TB) {
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			log := s.Log()
+			tb.Logf("%s's log:\n%s", s.Name, log[max(0, len(log)-loggedTail):])
+		}
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
 // Users makes accounts, all with one password.
-func (p *Prosody) Users(tb testing.TB, password string, jids ...string) {
+func (s *Server) Users(tb testing.TB, password string, jids ...string) {
 	tb.Helper()
 	for _, jid := range jids {
-		if err := p.AddUser(jid, password); err != nil {
+		if err := s.AddUser(jid, password); err != nil {
 			tb.Fatal(err)
 		}
 	}
 }
 
 // MustLogin logs in for the length of the test.
-func (p *Prosody) MustLogin(tb testing.TB, jid, password string) *Client {
+func (s *Server) MustLogin(tb testing.TB, jid, password string) *Client {
 	tb.Helper()
-	return p.mustLogin(tb, LoginOptions{JID: jid, Password: password})
+	return s.mustLogin(tb, LoginOptions{JID: jid, Password: password})
 }
 
 // MustLoginWithCarbons is MustLogin for a client that gets copies of what the
 // user's other clients send and receive.
-func (p *Prosody) MustLoginWithCarbons(tb testing.TB, jid, password string) *Client {
+func (s *Server) MustLoginWithCarbons(tb testing.TB, jid, password string) *Client {
 	tb.Helper()
-	return p.mustLogin(tb, LoginOptions{JID: jid, Password: password, Carbons: true})
+	return s.mustLogin(tb, LoginOptions{JID: jid, Password: password, Carbons: true})
 }
 
-func (p *Prosody) mustLogin(tb testing.TB, o LoginOptions) *Client {
+func (s *Server) mustLogin(tb testing.TB, o LoginOptions) *Client {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	o.Address, o.RootCAs = p.ClientAddress, p.CA.Pool()
+	o.Address, o.RootCAs = s.ClientAddress, s.CA.Pool()
 	c, err := Login(ctx, o)
 	if err != nil {
 		tb.Fatal(err)

@@ -70,3 +70,8 @@ func FreePort() (int, error) {
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func portOf(address string) (string, error) {
+	_, port, err := net.SplitHostPort(address)
+	return port, err
+}
