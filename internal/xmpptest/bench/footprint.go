@@ -59,7 +59,7 @@ func (s *site) restart(ctx context.Context, b bench) error {
 	if err := old.stop(); err != nil {
 		return err
 	}
-	h, err := startPosthorn(ctx, b.binary, s.prosody.ComponentAddress, s.prosody)
+	h, err := startPosthorn(ctx, b.binary, s.prosody.ComponentAddress, &s.prosody.Server)
 	s.posthorn = h
 	return err
 }
@@ -118,8 +118,8 @@ func (s *site) busy(ctx context.Context, b bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := s.sent
-	for s.sent-began < manyMessages {
+	began := s.inbox.sent
+	for s.inbox.sent-began < manyMessages {
 		if _, err := s.post(ctx, &level{senders: eight, connections: 64}, time.Second); err != nil {
 			return nil, err
 		}
@@ -132,6 +132,6 @@ func (s *site) busy(ctx context.Context, b bench) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	each := (after - before) / float64(s.sent-began)
+	each := (after - before) / float64(s.inbox.sent-began)
 	return append(figures, figure{name: "heap allocations a message", value: fmt.Sprintf("%.1f", each)}), nil
 }

@@ -114,7 +114,7 @@ func (s *site) logInRound(ctx context.Context, atOnce int, span time.Duration, r
 		if err != nil {
 			return err
 		}
-		if err := s.await(ctx, sent); err != nil {
+		if err := s.inbox.await(ctx, sent); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		after, err := processorTime(s.prosody.Pid())

@@ -47,6 +47,7 @@ var measurements = []struct {
 	measure func(context.Context, bench) (section, error)
 }{
 	{"a", throughput},
+	{"b", rivals},
 	{"c", logins},
 	{"d", overNothing},
 	{"e", passwords},

@@ -213,7 +213,7 @@ func overNothing(ctx context.Context, b bench) (_ section, err error) {
 		return section{}, err
 	}
 	defer n.close()
-	h, err := startPosthorn(ctx, b.binary, n.address(), prosody)
+	h, err := startPosthorn(ctx, b.binary, n.address(), &prosody.Server)
 	if err != nil {
 		return section{}, err
 	}

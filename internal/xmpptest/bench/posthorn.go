@@ -44,7 +44,7 @@ auth:
 
 // startPosthorn runs the binary and waits until it can send: beside the server
 // at that component address, with p to check the passwords.
-func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Prosody) (h *posthorn, err error) {
+func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Server) (h *posthorn, err error) {
 	h = &posthorn{}
 	if h.dir, err = os.MkdirTemp("", "posthorn-bench-"); err != nil {
 		return nil, err

@@ -30,8 +30,39 @@ type site struct {
 	prosody  *xmpptest.Prosody
 	posthorn *posthorn
 	raw      *raw
-	user     *xmpptest.Counter
-	sent     int // messages that must have come to the recipient
+	inbox    inbox
+}
+
+// An inbox is the recipient, online and reading.
+type inbox struct {
+	user *xmpptest.Counter
+	sent int // messages that must have come
+}
+
+// openInbox makes the accounts of the recipient and of all senders, and logs
+// the recipient in.
+func openInbox(ctx context.Context, server *xmpptest.Server) (i inbox, err error) {
+	for _, account := range append([]string{recipient}, eight...) {
+		if err := server.AddUser(account, password); err != nil {
+			return i, err
+		}
+	}
+	i.user, err = server.Count(ctx, recipient, password)
+	return i, err
+}
+
+// await returns when the recipient has what was sent, too.
+func (i *inbox) await(ctx context.Context, sent int) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	i.sent += sent
+	return i.user.Await(ctx, i.sent)
+}
+
+func (i *inbox) close() {
+	if i.user != nil {
+		i.user.Close()
+	}
 }
 
 // rawComponent lets the raw component speak as posthorn may.
@@ -51,25 +82,18 @@ func openSite(ctx context.Context, binary string) (s *site, err error) {
 	if s.prosody, err = xmpptest.Open(xmpptest.Options{Extra: rawComponent}); err != nil {
 		return s, err
 	}
-	for _, account := range append([]string{recipient}, eight...) {
-		if err := s.prosody.AddUser(account, password); err != nil {
-			return s, err
-		}
-	}
-	if s.posthorn, err = startPosthorn(ctx, binary, s.prosody.ComponentAddress, s.prosody); err != nil {
+	if s.inbox, err = openInbox(ctx, &s.prosody.Server); err != nil {
 		return s, err
 	}
-	if s.raw, err = dialRaw(ctx, s.prosody.ComponentAddress, rawDomain); err != nil {
+	if s.posthorn, err = startPosthorn(ctx, binary, s.prosody.ComponentAddress, &s.prosody.Server); err != nil {
 		return s, err
 	}
-	s.user, err = s.prosody.Count(ctx, recipient, password)
+	s.raw, err = dialRaw(ctx, s.prosody.ComponentAddress, rawDomain)
 	return s, err
 }
 
 func (s *site) close() (err error) {
-	if s.user != nil {
-		s.user.Close()
-	}
+	s.inbox.close()
 	if s.raw != nil {
 		s.raw.close()
 	}
@@ -90,7 +114,7 @@ func (s *site) post(ctx context.Context, l *level, span time.Duration) (tally, e
 	if err != nil {
 		return t, fmt.Errorf("%w\n%s", err, s.posthorn.log())
 	}
-	return t, s.await(ctx, sent)
+	return t, s.inbox.await(ctx, sent)
 }
 
 // write sends the same messages on the stream itself.
@@ -103,15 +127,7 @@ func (s *site) write(ctx context.Context, l *level, span time.Duration) (tally, 
 	if err != nil {
 		return t, err
 	}
-	return t, s.await(ctx, t.answers)
-}
-
-// await returns when the recipient has what was sent, too.
-func (s *site) await(ctx context.Context, sent int) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	s.sent += sent
-	return s.user.Await(ctx, s.sent)
+	return t, s.inbox.await(ctx, t.answers)
 }
 
 // A level is one number of senders and connections, and what came of it.
@@ -187,7 +203,7 @@ func (s *site) metered(ctx context.Context, send func(context.Context, *level, t
 	if err != nil {
 		return tally{}, err
 	}
-	sent := s.sent
+	sent := s.inbox.sent
 	t, err := send(ctx, l, span)
 	if err != nil {
 		return t, err
@@ -196,7 +212,7 @@ func (s *site) metered(ctx context.Context, send func(context.Context, *level, t
 	if err != nil {
 		return t, err
 	}
-	each := func(i int) float64 { return (after[i] - before[i]).Seconds() / float64(s.sent-sent) }
+	each := func(i int) float64 { return (after[i] - before[i]).Seconds() / float64(s.inbox.sent-sent) }
 	t.prosody, t.posthorn = each(0), each(1)
 	return t, nil
 }
