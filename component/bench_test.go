@@ -99,6 +99,9 @@ func returnBarriers(listener net.Listener) {
 			if end < 0 {
 				break
 			}
+			if bytes.HasSuffix(text[:end+1], []byte("</stream:stream>")) {
+				return
+			}
 			out = appendReturned(out, text[:end+1])
 			text = text[end+1:]
 		}

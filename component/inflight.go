@@ -20,6 +20,7 @@ type batch struct {
 type inflight struct {
 	mu      sync.Mutex
 	batches []batch // oldest first
+	limit   int     // of batches, beyond which the writer waits for a barrier
 
 	// toRooms are the deliveries whose room has neither reflected nor refused
 	// them. A room of another server does so after the barrier, so they stay
@@ -59,13 +60,15 @@ func reflectionOf(d *delivery) reflection {
 // returned takes out everything up to the barrier of that id: barriers are
 // cumulative. What was for rooms is not among what is done by that. The last
 // batch is the one it belongs to; ok is false for an id that is not in flight.
-func (f *inflight) returned(id string) (done []batch, ok bool) {
+// freed reports whether the writer has to be told.
+func (f *inflight) returned(id string) (done []batch, freed, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := slices.IndexFunc(f.batches, func(b batch) bool { return b.barrier == id })
 	if i < 0 {
-		return nil, false
+		return nil, false, false
 	}
+	freed = len(f.batches) >= f.limit
 	done = append(done, f.batches[:i+1]...)
 	f.batches = append(f.batches[:0], f.batches[i+1:]...)
 	for _, b := range done {
@@ -76,7 +79,21 @@ func (f *inflight) returned(id string) (done []batch, ok bool) {
 			}
 		}
 	}
-	return done, true
+	return done, freed, true
+}
+
+// full reports whether as much is in flight as may be.
+func (f *inflight) full() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.batches) >= f.limit
+}
+
+// setLimit is for the writer alone.
+func (f *inflight) setLimit(batches int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.limit = batches
 }
 
 // pass notes that the barrier after d is back. The caller holds mu.

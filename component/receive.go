@@ -68,7 +68,7 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 	if e.Attr("from") != s.c.opts.Domain || e.Attr("to") != s.c.opts.Domain {
 		return false
 	}
-	done, ok := s.inflight.returned(e.Attr("id"))
+	done, freed, ok := s.inflight.returned(e.Attr("id"))
 	if !ok {
 		return false
 	}
@@ -85,7 +85,9 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 			s.c.resolve(d, outcome{status: status})
 		}
 	}
-	notify(s.returned)
+	if freed { // else the writer would be woken for nothing
+		notify(s.returned)
+	}
 	return true
 }
 

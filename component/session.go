@@ -53,7 +53,7 @@ type session struct {
 	began      time.Time
 	inflight   inflight
 	answers    chan []byte   // reader sends, writer receives; 64: a flood of questions is dropped, not kept
-	returned   chan struct{} // reader: a barrier came back; capacity 1, a mark
+	returned   chan struct{} // reader: there is room for a batch again; capacity 1, a mark
 	advertised chan struct{} // reader: a privilege was granted; capacity 1, a mark
 
 	// Owned by the reader.
@@ -78,7 +78,7 @@ func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
 		returned:   make(chan struct{}, 1),
 		advertised: make(chan struct{}, 1),
 		echoes:     make(map[string]bool),
-		inflight:   inflight{toRooms: make(map[reflection]toRoom)},
+		inflight:   inflight{limit: window, toRooms: make(map[reflection]toRoom)},
 	}
 }
 
@@ -150,7 +150,7 @@ func (s *session) write(ctx context.Context) error {
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
 		waiting := s.c.queue.waiting
-		if n, _ := s.inflight.oldest(); n >= window {
+		if s.inflight.full() {
 			waiting = nil
 		}
 		var err error
@@ -172,9 +172,9 @@ func (s *session) write(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sendWaiting writes all that waits. Two turns are given away before: the requests that the last barrier woke get to the queue
-// meanwhile, which makes batches larger and costs a lone message next to
-// nothing.
+// sendWaiting writes all that waits. Two turns are given away before: the
+// requests that the last barrier woke get to the queue meanwhile, which makes
+// batches larger and costs a lone message next to nothing.
 func (s *session) sendWaiting() error {
 	runtime.Gosched()
 	runtime.Gosched()
@@ -289,6 +289,8 @@ func (s *session) flush() error {
 // sendSuspects sends one message a barrier, so that the next one to end the
 // stream is known.
 func (s *session) sendSuspects(ctx context.Context) error {
+	s.inflight.setLimit(1)
+	defer s.inflight.setLimit(window)
 	for len(s.c.suspects) > 0 {
 		d := s.c.suspects[0]
 		s.c.suspects = s.c.suspects[1:]
@@ -300,7 +302,7 @@ func (s *session) sendSuspects(ctx context.Context) error {
 			return err
 		}
 		timeout := time.NewTimer(stalled)
-		for n, _ := s.inflight.oldest(); n > 0; n, _ = s.inflight.oldest() {
+		for s.inflight.full() {
 			select {
 			case <-s.returned:
 			case <-timeout.C:

@@ -56,11 +56,8 @@ func (e *Element) Condition(space string) (condition, text string) {
 	return condition, text
 }
 
-// decode reads past the stream's header and builds the one element after it.
+// decode builds the next element.
 func decode(d *xml.Decoder) (*Element, error) {
-	if _, err := nextStart(d); err != nil {
-		return nil, err
-	}
 	start, err := nextStart(d)
 	if err != nil {
 		return nil, err
