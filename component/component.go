@@ -108,7 +108,7 @@ func New(opts Options) *Component {
 	}
 	c.rooms = &rooms{
 		domain: opts.Domain, idle: opts.RoomIdle, patient: opts.ConfirmTimeout,
-		resolve: c.resolve, work: c.queue.waiting, seats: make(map[place]*seat),
+		resolve: c.resolve, work: make(chan struct{}, 1), seats: make(map[place]*seat),
 	}
 	c.metrics = newMetrics(opts.Metrics, c.queue, c.rooms)
 	return c

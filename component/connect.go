@@ -88,6 +88,7 @@ func (c *Component) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("component: %w", err)
 	}
+	conn = stream.QuickACK(conn)
 	abort := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	reader, err := c.handshake(conn)
 	if !abort() && err == nil {

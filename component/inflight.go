@@ -21,6 +21,7 @@ type inflight struct {
 	mu      sync.Mutex
 	batches []batch // oldest first
 	limit   int     // of batches, beyond which the writer waits for a barrier
+	count   int     // of messages in all batches
 
 	// toRooms are the deliveries whose room has neither reflected nor refused
 	// them. A room of another server does so after the barrier, so they stay
@@ -46,6 +47,7 @@ func (f *inflight) add(b batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.batches = append(f.batches, b)
+	f.count += len(b.deliveries)
 	for _, d := range b.deliveries {
 		if d.toRoom() {
 			f.toRooms[reflectionOf(d)] = toRoom{delivery: d, written: b.written}
@@ -60,7 +62,7 @@ func reflectionOf(d *delivery) reflection {
 // returned takes out everything up to the barrier of that id: barriers are
 // cumulative. What was for rooms is not among what is done by that. The last
 // batch is the one it belongs to; ok is false for an id that is not in flight.
-// freed reports whether the writer has to be told.
+// freed reports whether the writer waits for it.
 func (f *inflight) returned(id string) (done []batch, freed, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,6 +74,7 @@ func (f *inflight) returned(id string) (done []batch, freed, ok bool) {
 	done = append(done, f.batches[:i+1]...)
 	f.batches = append(f.batches[:0], f.batches[i+1:]...)
 	for _, b := range done {
+		f.count -= len(b.deliveries)
 		for i, d := range b.deliveries {
 			if d != nil && d.toRoom() {
 				f.pass(d)
@@ -87,6 +90,17 @@ func (f *inflight) full() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.batches) >= f.limit
+}
+
+// worthwhile is how many messages have to wait before they are written. A
+// barrier costs the server as much as a message or two, and whatever is written
+// while it works on others waits there as well as here: so it may be few when
+// little is in flight, and half of that when there is much. Then the server
+// gets the next batch before it has done with this one.
+func (f *inflight) worthwhile() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return min(max(1, f.count/2), batchMessages)
 }
 
 // setLimit is for the writer alone.
@@ -198,7 +212,7 @@ func (f *inflight) drain() (written, unreflected []*delivery) {
 			unreflected = append(unreflected, d.delivery)
 		}
 	}
-	f.batches = nil
+	f.batches, f.count = nil, 0
 	clear(f.toRooms)
 	return written, unreflected
 }

@@ -12,13 +12,14 @@ import (
 // is always room for one more sender, however many flood.
 type queue struct {
 	size    int           // deliveries
-	waiting chan struct{} // something waits; capacity 1, a mark
+	waiting chan struct{} // enough wait; capacity 1, a mark
 
 	// Guarded by mu.
 	mu          sync.Mutex
 	lines       map[message.JID]*line // by sender; none is empty
 	first, last *line                 // in the order of their turns
 	length      int
+	enough      int // how many have to wait before the writer is woken
 }
 
 // A line is what one sender has waiting, in order.
@@ -55,8 +56,21 @@ func (q *queue) push(d *delivery) bool {
 	l.last = d
 	l.length++
 	q.length++
-	notify(q.waiting)
+	if q.length >= q.enough {
+		notify(q.waiting)
+	}
 	return true
+}
+
+// await leaves a mark in waiting when enough wait. There may be one from before,
+// when fewer were enough. Both the writer and the reader change how many are, so
+// it is asked with mu held, and the last to ask knows best.
+func (q *queue) await(enough func() int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.enough = enough(); q.length >= q.enough {
+		notify(q.waiting)
+	}
 }
 
 // pop takes the delivery whose turn it is, or nil.

@@ -85,8 +85,10 @@ func (s *session) barrierReturned(e *stream.Element) bool {
 			s.c.resolve(d, outcome{status: status})
 		}
 	}
-	if freed { // else the writer would be woken for nothing
+	if freed {
 		notify(s.returned)
+	} else {
+		s.c.queue.await(s.inflight.worthwhile)
 	}
 	return true
 }

@@ -65,7 +65,7 @@ type rooms struct {
 	idle    time.Duration
 	patient time.Duration            // how long a join may take
 	resolve func(*delivery, outcome) // of the Component, whose mu may be taken within ours
-	work    chan<- struct{}          // a mark for the writer: there is something in out or again
+	work    chan struct{}            // there is something in out or again; capacity 1, a mark
 
 	// Guarded by mu.
 	mu    sync.Mutex

@@ -16,9 +16,8 @@ import (
 
 const (
 	// window is how many batches may be in flight: one that the server works
-	// on, one that waits there, one on its way back. More would only make the
-	// batches smaller.
-	window = 3
+	// on, those that wait there, one on its way back.
+	window = 4
 	// batchMessages and batchBytes bound one write, and with it how long the
 	// server is busy before it looks at anybody else.
 	batchMessages = 256
@@ -149,13 +148,18 @@ func (s *session) write(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
-		waiting := s.c.queue.waiting
-		if s.inflight.full() {
-			waiting = nil
+		var waiting, forRooms <-chan struct{}
+		if !s.inflight.full() {
+			s.c.queue.await(s.inflight.worthwhile)
+			waiting, forRooms = s.c.queue.waiting, s.c.rooms.work
 		}
 		var err error
 		select {
 		case <-waiting:
+			if s.c.queue.len() >= s.inflight.worthwhile() {
+				err = s.sendWaiting()
+			}
+		case <-forRooms:
 			err = s.sendWaiting()
 		case answer := <-s.answers:
 			s.buf = append(s.buf, answer...)
@@ -196,7 +200,7 @@ func (s *session) sendWaiting() error {
 // next gives a delivery that waits, while there is one and n more may join.
 func (s *session) next(n int) *delivery {
 	if n >= batchMessages || len(s.buf) >= batchBytes {
-		notify(s.c.queue.waiting) // for what is left
+		notify(s.c.rooms.work) // for what may be left
 		return nil
 	}
 	if d := s.c.rooms.pop(); d != nil {
