@@ -59,23 +59,3 @@ func wireFaultsUnderLoad(t *testing.T, clients int, pause time.Duration, rounds 
 	tr.finish()
 	tr.compare(t, p.MustLogin(t, "user@example.com", password))
 }
-
-// deadPeer: a connection on which nothing moves any more is given up within 30 s,
-// and the server gives the component to the next one, although it holds the
-// dead one too.
-func deadPeer(t *testing.T, clients int) {
-	p := prosodyWithUsers(t, keepsAll)
-	wire := xmpptest.StartProxy(t, p.ComponentAddress)
-	h := startPosthorn(t, p, p.ComponentAddress, wire.Address).ready(t)
-	tr := startTraffic(t, h, clients, 10*time.Millisecond, justMe)
-	if clients > 0 {
-		tr.flows(t, 100)
-	}
-	wire.Abandon()
-	xmpptest.Wait(t, 30*time.Second, "it connects again", func() bool { return wire.Accepted() > 1 })
-	if h.ready(t); clients > 0 {
-		tr.flows(t, 100)
-	}
-	tr.finish()
-	tr.compare(t, p.MustLogin(t, "user@example.com", password))
-}

@@ -155,7 +155,7 @@ func strangers(t *testing.T, seed uint64, generated int) {
 	const clients = 4
 	p := prosodyWithUsers(t, xmpptest.Options{})
 	p.Users(t, password, "stranger@example.com", "you@example.com")
-	h := startPosthorn(t, p, "log: {level: debug}", "log: {level: info}").ready(t)
+	h := startPosthorn(t, p, "log: {level: debug}", "delivery: {confirm_timeout: 15s}\nlog: {level: info}").ready(t)
 	user := p.MustLogin(t, "user@example.com", password)
 	tr := startTraffic(t, h, clients, 5*time.Millisecond, []string{"me@example.com", "you@example.com"}, knownID)
 	tr.flows(t, 200)

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
+
+	"posthorn/internal/xmpptest"
 )
 
 func TestTenThousandIdleConnections(t *testing.T) { idleConnections(t, 10000) }
@@ -18,6 +21,32 @@ func TestDeadPeer(t *testing.T) {
 	for name, clients := range map[string]int{"busy": 16, "idle": 0} {
 		t.Run(name, func(t *testing.T) { deadPeer(t, clients) })
 	}
+}
+
+func TestManyStrangers(t *testing.T) {
+	for range 3 {
+		strangers(t, rand.Uint64(), 2000)
+	}
+}
+
+// deadPeer: a connection on which nothing moves any more is given up within 30 s,
+// and the server gives the component to the next one, although it holds the
+// dead one too.
+func deadPeer(t *testing.T, clients int) {
+	p := prosodyWithUsers(t, keepsAll)
+	wire := xmpptest.StartProxy(t, p.ComponentAddress)
+	h := startPosthorn(t, p, p.ComponentAddress, wire.Address).ready(t)
+	tr := startTraffic(t, h, clients, 10*time.Millisecond, justMe)
+	if clients > 0 {
+		tr.flows(t, 100)
+	}
+	wire.Abandon()
+	xmpptest.Wait(t, 30*time.Second, "it connects again", func() bool { return wire.Accepted() > 1 })
+	if h.ready(t); clients > 0 {
+		tr.flows(t, 100)
+	}
+	tr.finish()
+	tr.compare(t, p.MustLogin(t, "user@example.com", password))
 }
 
 func TestThousandRooms(t *testing.T) { manyRooms(t, 1000) }
