@@ -3,7 +3,9 @@ package stream
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -238,4 +240,54 @@ func (r *repeater) Read(p []byte) (int, error) {
 		r.next = (r.next + 1) % len(r.text)
 	}
 	return len(p), nil
+}
+
+// TestWellFormed: whatever is well-formed is framed as the elements it is made
+// of, also where the decoder does not know its names.
+func TestWellFormed(t *testing.T) {
+	for seed := range uint64(200) {
+		g := wellFormed{rand.New(rand.NewPCG(seed, 0))}
+		var in strings.Builder
+		var want []string
+		for range 20 {
+			in.WriteString(pick(g, "", " ", "<!-- - -> <a> ]]> <a> ?> <a> -->", "<?a > <a> ? > <a> '\" ?>", "\n"))
+			name := pick(g, "a", "message", "\u0221", "x.y-z")
+			in.WriteString(g.element(name, g.IntN(5)) + sentinel)
+			want = append(want, name, "message")
+		}
+		source := strings.NewReader(header + in.String() + "</stream:stream>")
+		all, _, err := events(t, source, Limits{Size: 1 << 20, Depth: 10}, source.Len)
+		if len(all) != len(want) || err != io.EOF {
+			t.Fatalf("seed %d: %d elements, want %d; %v", seed, len(all), len(want), err)
+		}
+		for i, got := range all {
+			if got.Drop != "" && (got.Drop != DropSyntax || want[i] == "message") || got.Drop == "" && got.Element.Name.Local != want[i] {
+				t.Fatalf("seed %d: element %d is %+v, want %s", seed, i, got, want[i])
+			}
+		}
+	}
+}
+
+// wellFormed makes elements at random.
+type wellFormed struct{ *rand.Rand }
+
+func pick(g wellFormed, from ...string) string { return from[g.IntN(len(from))] }
+
+func (g wellFormed) element(name string, depth int) string {
+	tag := "<" + name
+	for i := range g.IntN(3) {
+		tag += fmt.Sprint(pick(g, " ", "\n", "\t "), "b", i, pick(g, "=", " = "), pick(g, `'>'`, `"/>"`, `'"'`, `"'/>"`, `'&lt;!--'`, `"]]>"`, `'?>'`, `''`))
+	}
+	if g.IntN(4) == 0 {
+		return tag + pick(g, "/>", " />", "\n/>")
+	}
+	tag += pick(g, ">", " >")
+	for range g.IntN(5) {
+		tag += pick(g, "", "text", "' \" > / ?> -- -> ]]", "&lt;&#62;", "<![CDATA[]]>", "<![CDATA[]> <a> ]] <a> --> <a> ?> <a> ]]]]>", "<![CDATA[<!--]]>",
+			"<!-- - -> <a> ]]> <a> ?> <a> -->", "<!---->", "<?p > <a> ? > <a> --> <a> ]]> <a> ?>")
+		if depth > 0 && g.IntN(2) == 0 {
+			tag += g.element(pick(g, "c", "d", name), depth-1)
+		}
+	}
+	return tag + "</" + name + pick(g, ">", " >")
 }
