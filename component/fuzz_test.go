@@ -99,22 +99,45 @@ func FuzzAppendMessage(f *testing.F) {
 	f.Add("a@b", "a@b", "headline", "\u2028\ufdd0\U0010ffff", "\t\r\n", "\u0085", "<![CDATA[", "?>", "<img src='cid:x' alt=\"'>\">", "\u202e", "\ufffd", "")
 	f.Add("a@b", "a@b/ \u00a0", "groupchat", "\r", "", "", "", "", "&lt;/p>&#13;&#x1;<a href='http://x/?a&b&quot;'>", "", "only desc", "")
 	f.Fuzz(func(t *testing.T, from, to, kind, body, subject, id, thread, lang, html, url, desc, replace string) {
-		m := &message.Message{ID: id, Body: message.UnixLines(body), Subject: message.UnixLines(subject),
-			Thread: thread, Lang: lang, OOB: message.OOB{URL: url, Desc: message.UnixLines(desc)}, Replace: replace}
-		var errs [4]error
-		m.From, errs[0] = message.ParseAccount(from)
-		m.To, errs[1] = message.ParseRecipient(to)
-		m.Type, errs[2] = message.ParseType(kind)
-		m.HTML, errs[3] = message.SanitizeHTML(html)
-		if errors.Join(errs[:]...) != nil || m.Validate() != nil {
-			return
+		m := &message.Message{From: orElse(message.ParseAccount(from))("me@example.com"), To: orElse(message.ParseRecipient(to))("user@example.com"),
+			Type: orElse(message.ParseType(kind))(message.Chat), HTML: orElse(message.SanitizeHTML(html))(""), Body: "." + sendable(body), Subject: sendable(subject),
+			OOB: message.OOB{URL: sendable(url), Desc: sendable(desc)}, ID: oneLine(sendable(id)), Thread: oneLine(sendable(thread)), Lang: oneLine(sendable(lang)), Replace: oneLine(sendable(replace))}
+		if err := m.Validate(); err != nil {
+			t.Fatal(err)
 		}
-		d := &delivery{message: m, wireID: "outer"}
-		checkMessage(t, parseOne(t, d.append(nil, "post.example.com", voice{direct: true})), "stream", m)
-		wrapper := parseOne(t, d.append(nil, "post.example.com", voice{namespace: "urn:xmpp:privilege:2"}))
-		checkMessage(t, unwrap(t, wrapper, string(m.From.Domain())), "jabber:client", m)
+		d := &delivery{message: m, wireID: "outer", occupant: (&rooms{domain: "post.example.com"}).occupantOf(m.From)}
+		said := *m
+		if d.toRoom() { // as itself, which the server lets it be
+			said.From = d.occupant
+		}
+		checkMessage(t, parseOne(t, d.append(nil, "post.example.com", voice{direct: true})), "stream", &said)
 		checkFramed(t, d)
+		if !d.toRoom() {
+			wrapper := parseOne(t, d.append(nil, "post.example.com", voice{namespace: "urn:xmpp:privilege:2"}))
+			checkMessage(t, unwrap(t, wrapper, m.From.Domain()), "jabber:client", m)
+		}
 	})
+}
+
+// orElse puts a value in the place of one that is refused, so that the rest of
+// the message is tried all the same.
+func orElse[T any](value T, err error) func(T) T {
+	return func(other T) T {
+		if err != nil {
+			return other
+		}
+		return value
+	}
+}
+
+// sendable leaves out what Validate refuses.
+func sendable(s string) string {
+	return message.UnixLines(strings.Map(func(r rune) rune {
+		if message.CheckText(string(r)) != nil {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "")))
 }
 
 // checkMessage compares a stanza, child by child, with what it was made of.
