@@ -101,6 +101,10 @@ func exit(err error) {
 // run measures, prints each section when it is done, and writes the document.
 // What failed leaves the rest to be measured.
 func run(ctx context.Context, b bench, only, output string) error {
+	before, err := processorUse()
+	if err != nil {
+		return err
+	}
 	var sections []section
 	var failed []error
 	for _, m := range measurements {
@@ -115,8 +119,14 @@ func run(ctx context.Context, b bench, only, output string) error {
 		fmt.Print(s.markdown(), "\n")
 		sections = append(sections, s)
 	}
-	if err := errors.Join(failed...); err != nil || only != "" {
+	after, err := processorUse()
+	if err := errors.Join(append(failed, err)...); err != nil {
 		return err
 	}
-	return os.WriteFile(output, []byte(document(b, sections)), 0o644)
+	others := after.others(before)
+	fmt.Printf("Other programs took %.0f %% of the processors.\n", 100*others)
+	if only != "" {
+		return nil
+	}
+	return os.WriteFile(output, []byte(document(b, sections, others)), 0o644)
 }

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -78,4 +80,39 @@ func metric(address, name string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("there is no metric %s", name)
+}
+
+// A use is what the machine's processors have done so far.
+type use struct {
+	all  time.Duration // for any program (proc_stat(5): user, nice, system)
+	ours time.Duration // for this one and for the children that have ended
+	at   time.Time
+}
+
+func processorUse() (u use, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return u, err
+	}
+	var user, nice, system int
+	if _, err := fmt.Sscanf(string(text), "cpu %d %d %d", &user, &nice, &system); err != nil {
+		return u, fmt.Errorf("/proc/stat: %w", err)
+	}
+	u.all = time.Duration(user+nice+system) * clockTick
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(who, &r); err != nil {
+			return u, err
+		}
+		u.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	u.at = time.Now()
+	return u, nil
+}
+
+// others is the share of the processors that other programs took since before:
+// the one thing that makes these numbers worse and is not in them.
+func (u use) others(before use) float64 {
+	took := (u.all - before.all) - (u.ours - before.ours)
+	return max(0, took.Seconds()/(u.at.Sub(before.at).Seconds()*float64(runtime.NumCPU())))
 }

@@ -60,35 +60,31 @@ func (t table) markdown() string {
 
 const introduction = `# Benchmarks
 
-` + "`make bench`" + ` wrote this file, and writes it anew: it starts the servers, runs what
-is compared in turns, %d rounds of %v each after a warm-up, and shows medians. A
-ratio is the median of the rounds' ratios, since both runs of a round meet the
-same machine. Every answer was checked, and every message counted at its
-recipient.
+` + "`make bench`" + ` writes this file. It starts the servers, runs what is compared in
+turns, %d rounds of %v each after a warm-up, and shows medians. A ratio is the median
+of the rounds' ratios, since both runs of a round meet the same machine. Every answer
+was checked, and every message counted at its recipient.
 
-The clients, the recipient and the servers share the processors of one machine,
-over loopback. With fewer cores than busy programs the numbers say less about
-what each can do alone than the ratios say about what each costs.
-
-| machine  | |
-|----------|-|
-| date     | %s |
-| cores    | %d |
-| processor | %s |
-| Go       | %s |
-| Prosody  | %s |
-| ejabberd | %s |
-| go-sendxmpp | %s |
+The clients, the recipient and the servers share the processors of one machine, over
+loopback. With fewer of those than busy programs, a rate says what is left for each,
+and a ratio what each costs beside the other.
 
 `
 
-func document(b bench, sections []section) string {
-	parts := []string{}
+func document(b bench, sections []section, others float64) string {
+	machine := table{{"machine", ""}}
+	machine.add("date", time.Now().UTC().Format(time.DateOnly))
+	machine.add("processor", fmt.Sprintf("%s, %d cores", processor(), runtime.NumCPU()))
+	machine.add("other programs", fmt.Sprintf("took %.0f %% of the processors meanwhile", 100*others))
+	machine.add("Go", runtime.Version())
+	for _, name := range []string{"prosody", "ejabberd", "go-sendxmpp"} {
+		machine.add(name, packageVersion(name))
+	}
+	parts := []string{fmt.Sprintf(introduction, b.rounds, b.span) + machine.markdown()}
 	for _, s := range sections {
 		parts = append(parts, s.markdown())
 	}
-	return fmt.Sprintf(introduction, b.rounds, b.span, time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(),
-		runtime.Version(), packageVersion("prosody"), packageVersion("ejabberd"), packageVersion("go-sendxmpp")) + strings.Join(parts, "\n")
+	return strings.Join(parts, "\n")
 }
 
 func processor() string {
