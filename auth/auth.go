@@ -13,13 +13,13 @@
 //     (§5, §13.7), and reads what the server offers.
 //  5. It authenticates by the strongest mechanism offered (SASL: RFC 6120 §6;
 //     SCRAM: RFC 5802, RFC 7677; channel binding: RFC 5929, RFC 9266,
-//     XEP-0440; PLAIN: RFC 4616) and closes the stream. No resource is bound,
-//     and after <success/> nothing follows but the end of the stream.
+//     XEP-0440; PLAIN: RFC 4616), binds a resource, since some servers decide
+//     only then whether the account may use them (§7), and closes the stream.
 //  6. Wrong password, unknown account and unknown host are one answer at one
 //     time. A server that cannot be asked is another: it says nothing about
 //     the password.
 //
-// It is not an XMPP client: it sends no stanza. Who may send, once known, is
+// It is not an XMPP client: it sends no presence and no message. Who may send, once known, is
 // not decided here.
 package auth
 
@@ -168,15 +168,17 @@ func (v *Verifier) probe(ctx context.Context, host Host, account message.JID, ma
 	return err
 }
 
-// ask is one probe. A server that decides access at bind only (ejabberd) would
-// be bound to between login and close.
+// ask is one probe.
 func (v *Verifier) ask(ctx context.Context, host Host, account message.JID, password secret.Value) error {
 	s, err := v.dialer.open(ctx, host)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.login(account.Local(), password)
+	if err := s.login(account.Local(), password); err != nil {
+		return err
+	}
+	return s.admitted(account)
 }
 
 // waitForStep returns at the next multiple of step after began, or when nobody

@@ -66,9 +66,9 @@ func (e *ProbeError) Hint() string {
 	case NoMechanism:
 		return "let the server offer SCRAM, or PLAIN inside TLS; one that requires TLS offers nothing without: then auth.hosts.tls cannot be none"
 	case NotNow:
-		return "the server refuses to be asked: see its log, and exempt posthorn's address from its login limits (mod_fail2ban on ejabberd)"
+		return "the server refuses to be asked: see its log, and exempt posthorn's address from its login limits (mod_fail2ban on ejabberd: posthorn server-config ejabberd prints how)"
 	case Broken:
-		return "is that an XMPP server's client port? see its log; direct TLS needs auth.hosts.tls: direct"
+		return "is that an XMPP server's port for clients? see its log; direct TLS needs auth.hosts.tls: direct"
 	}
 	return "is a firewall in the way, or the server overloaded?"
 }

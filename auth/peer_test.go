@@ -46,6 +46,9 @@ const (
 	startTLS  = `<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>`
 	proceed   = `<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>`
 	sasl      = `xmlns='urn:ietf:params:xml:ns:xmpp-sasl'`
+	bind      = `<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>`
+	bound     = `<iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>me@example.com/r</jid></bind></iq>`
+	canBind   = `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>`
 	streamEnd = `</stream:stream>`
 )
 
@@ -106,6 +109,14 @@ func (p *peer) try(text string) { _, _ = io.WriteString(p.conn, text) }
 func (p *peer) open(inside string) {
 	p.hear(hello)
 	p.say(header + features(inside))
+}
+
+// succeed says that the password is right, and gives a resource.
+func (p *peer) succeed(signature string) {
+	p.say("<success " + sasl + ">" + signature + "</success>")
+	p.open(canBind)
+	p.hear(bind)
+	p.say(bound)
 }
 
 func (p *peer) encrypt() *tls.ConnectionState {

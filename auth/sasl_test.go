@@ -61,7 +61,7 @@ func decodeText(p *peer, text string) string {
 
 func (p *peer) verdict(last string, valid bool) {
 	if valid {
-		p.say("<success " + sasl + ">" + encode(last) + "</success>")
+		p.succeed(encode(last))
 	} else {
 		p.say(failure("not-authorized"))
 	}
@@ -202,7 +202,7 @@ func TestHostileSASL(t *testing.T) {
 			last, _, _ := p.scram("SCRAM-SHA-1", server.NewConversation())
 			p.say("<challenge " + sasl + ">" + encode(last) + "</challenge>")
 			p.hear("<response " + sasl + "></response>")
-			p.say("<success " + sasl + "/>")
+			p.succeed("")
 			p.end()
 		}, ""},
 		{"an error for a signature", "SCRAM-SHA-1", func(p *peer) {
@@ -211,7 +211,7 @@ func TestHostileSASL(t *testing.T) {
 			p.end()
 		}, Broken},
 		{"a challenge for PLAIN", "PLAIN", func(p *peer) { p.hear("<auth .*"); p.say("<challenge " + sasl + "/>"); p.end() }, Broken},
-		{"success with nothing", "PLAIN", func(p *peer) { p.hear("<auth .*"); p.say("<success " + sasl + ">=</success>"); p.end() }, ""},
+		{"success with nothing", "PLAIN", func(p *peer) { p.hear("<auth .*"); p.succeed("="); p.end() }, ""},
 		{"success of another namespace", "PLAIN", func(p *peer) { p.hear("<auth .*"); p.say("<success xmlns='urn:other'/>"); p.end() }, Broken},
 		{"the password, repeated", "PLAIN", func(p *peer) {
 			p.hear("<auth .*")

@@ -161,8 +161,11 @@ func (s *session) next() (*stream.Element, error) {
 	}
 	condition, text := e.Condition(nsStreamErrors)
 	reason := NotNow
-	if condition == "host-unknown" { // RFC 6120 §4.9.3.6
+	switch condition {
+	case "host-unknown": // RFC 6120 §4.9.3.6
 		reason = HostUnknown
+	case "invalid-namespace": // §4.9.3.10: ejabberd's port for components (23.01, 2026-11)
+		reason = Broken
 	}
 	if s.told {
 		text = ""

@@ -12,8 +12,9 @@ import (
 )
 
 // TestNegotiation: what the server does, and what comes of it. "> " is heard
-// by the server, "< " is said by it, "tls" starts TLS, "silence" says nothing
-// more and "cut" ends the connection. Everything that fails here fails before
+// by the server, "< " is said by it, "tls" starts TLS, "accept" takes the password
+// and gives a resource, "silence" says nothing more and "cut" ends the
+// connection. Everything that fails here fails before
 // any credentials, which "> " would have to name.
 func TestNegotiation(t *testing.T) {
 	plain := features(mechanisms("PLAIN"))
@@ -25,9 +26,9 @@ func TestNegotiation(t *testing.T) {
 		want   Reason // empty: the password is accepted
 	}{
 		{"STARTTLS", StartTLS, []string{"> " + hello, "< " + header + features(startTLS+mechanisms("SCRAM-SHA-1")), "> " + startTLS, "< " + proceed, "tls",
-			"> " + hello, "< " + header + plain, "> <auth xmlns=.* mechanism=\"PLAIN\">.*</auth>", "< <success " + sasl + "/>", "> " + streamEnd}, ""},
-		{"direct TLS", DirectTLS, []string{"tls", "> " + hello, "< " + header + plain, "> <auth .*", "< <success " + sasl + "/>", "> " + streamEnd}, ""},
-		{"comments, keep-alives", DirectTLS, []string{"tls", "> " + hello, "< " + header + " \n<!-- <a> -->" + plain, "> <auth .*", "< \n<success " + sasl + "/>", "> " + streamEnd}, ""},
+			"> " + hello, "< " + header + plain, "> <auth xmlns=.* mechanism=\"PLAIN\">.*</auth>", "accept", "> " + streamEnd}, ""},
+		{"direct TLS", DirectTLS, []string{"tls", "> " + hello, "< " + header + plain, "> <auth .*", "accept", "> " + streamEnd}, ""},
+		{"comments, keep-alives", DirectTLS, []string{"tls", "> " + hello, "< " + header + " \n<!-- <a> -->" + plain, "> <auth .*", "< \n", "accept", "> " + streamEnd}, ""},
 		{"STARTTLS not offered", StartTLS, []string{"> " + hello, "< " + header + plain, "> " + streamEnd}, TLSFailed},
 		{"STARTTLS of another namespace", StartTLS, []string{"> " + hello, "< " + header + wrongPlace, "> " + streamEnd}, TLSFailed},
 		{"STARTTLS refused", StartTLS, []string{"> " + hello, "< " + header + features(startTLS), "> " + startTLS, "< <failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "> " + streamEnd}, TLSFailed},
@@ -78,6 +79,8 @@ func (p *peer) follow(script []string) {
 			p.say(text)
 		case "tls":
 			p.encrypt()
+		case "accept":
+			p.succeed("")
 		case "cut":
 			return
 		case "endless":
@@ -146,7 +149,7 @@ func TestCertificates(t *testing.T) {
 					}
 					p.open(mechanisms("PLAIN"))
 					p.hear("<auth .*")
-					p.say("<success " + sasl + "/>")
+					p.succeed("")
 					p.end()
 				}, func(o *Options) { test.change(&o.Hosts[0]) })
 				err := r.verify(password)
