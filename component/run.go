@@ -199,7 +199,8 @@ func (o Options) Hint(err error) string {
 	case "conflict":
 		return fmt.Sprintf("another connection holds %s: stop it, or set component_conflict_resolve = \"kick_old\" in Component %q of prosody.cfg.lua", o.Domain, o.Domain)
 	case "not-authorized":
-		return fmt.Sprintf("the secret is wrong, or ejabberd knows no component %q: make component.secret the same as component_secret in Component %q of prosody.cfg.lua", o.Domain, o.Domain)
+		// ejabberd says so of a component that it does not have, too.
+		return fmt.Sprintf("the secret is wrong, or ejabberd has no component %q: make component.secret the same as component_secret in Component %q of prosody.cfg.lua, or as the password of %q under ejabberd_service in ejabberd.yml", o.Domain, o.Domain, o.Domain)
 	}
 	return ""
 }

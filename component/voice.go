@@ -254,10 +254,10 @@ func (c *Component) someMute() bool {
 }
 
 // muteHint says what to change in the server's configuration so that the
-// component may speak for host.
+// component may speak for host. Which server it is has not been seen.
 func (o Options) muteHint(host string) string {
 	if o.Mode == Privilege {
-		return fmt.Sprintf("grant the privilege: privileged_entities = { [%q] = { message = \"outgoing\" } } in VirtualHost %q and modules_enabled = { \"privilege\" } in Component %q of prosody.cfg.lua", o.Domain, host, o.Domain)
+		return fmt.Sprintf("grant the privilege and restart the server: in prosody.cfg.lua, privileged_entities = { [%q] = { message = \"outgoing\" } } in VirtualHost %q and modules_enabled = { \"privilege\" } in Component %q; in ejabberd.yml, outgoing under message of mod_privilege (posthorn server-config prints the lines)", o.Domain, host, o.Domain)
 	}
-	return fmt.Sprintf("set validate_from_addresses = false in Component %q of prosody.cfg.lua (in ejabberd.yml: check_from: false) and restart the server", o.Domain)
+	return fmt.Sprintf("set validate_from_addresses = false in Component %q of prosody.cfg.lua, or check_from: false at the ejabberd_service of %q in ejabberd.yml, and restart the server", o.Domain, o.Domain)
 }

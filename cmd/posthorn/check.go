@@ -73,7 +73,7 @@ func checkStream(ctx context.Context, r *report, c *config) {
 	if err != nil {
 		hint := options.Hint(err)
 		if hint == "" {
-			hint = fmt.Sprintf("is the server running, and does it listen for components on %s? Prosody does so only with Component %q in prosody.cfg.lua (posthorn server-config prosody prints it); else change component.address", c.Component.Address, c.Component.Domain)
+			hint = fmt.Sprintf("is the server running, and does it listen for components on %s? Prosody does so only with Component %q in prosody.cfg.lua, ejabberd only with an ejabberd_service under listen in ejabberd.yml (posthorn server-config prints either); else change component.address", c.Component.Address, c.Component.Domain)
 		}
 		r.fail(step, err, hint)
 		return

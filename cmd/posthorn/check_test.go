@@ -12,38 +12,47 @@ import (
 	"testing"
 	"time"
 
+	"posthorn/component"
 	"posthorn/internal/xmpptest"
 )
 
 // TestCheck: what is wrong with a server is said, with what to change.
 func TestCheck(t *testing.T) {
-	sound := xmpptest.StartProsody(t, xmpptest.Options{})
-	checked := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Without("validate_from_addresses")}})
-	other := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Replace("post.example.com", "other.example.com")}})
-	without := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.NoComponent}})
-	granted := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Privilege}})
+	for _, server := range servers {
+		t.Run(server.name, func(t *testing.T) {
+			testCheck(t, expected[server.name], func(edits ...xmpptest.Edit) *xmpptest.Server { return server.start(t, edits...) })
+		})
+	}
+}
+
+func testCheck(t *testing.T, expected expectation, start func(...xmpptest.Edit) *xmpptest.Server) {
+	sound := start()
+	checked := start(xmpptest.Without(expected.checked))
+	other := start(xmpptest.Replace("post.example.com", "other.example.com"))
+	without := start(xmpptest.NoComponent)
+	granted := start(xmpptest.Privilege)
 	nothing := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	for _, test := range []struct {
 		name     string
-		prosody  *xmpptest.Prosody
+		server   *xmpptest.Server
 		old, new string // in the configuration
 		want     []string
 		exit     int
 	}{
-		{"sound", sound, "", "", []string{"ok    component post.example.com", "mode direct; the server tells", "ok    passwords of example.com", "TLS 1.3, SCRAM-SHA-1"}, 0},
+		{"sound", sound, "", "", []string{"ok    component post.example.com", expected.tells, "ok    passwords of example.com", "TLS 1.3, SCRAM-SHA-1"}, 0},
 		{"by privilege", granted, "", "", []string{"mode privilege", "\"routed\""}, 0},
-		{"addresses are checked", checked, "", "", []string{"FAIL  speak for users of example.com", `hint: set validate_from_addresses = false in Component "post.example.com"`}, 1},
-		{"no privilege", checked, "component:\n", "component:\n  mode: privilege\n", []string{"FAIL  speak for users of example.com", "privileged_entities"}, 1},
-		{"wrong secret", sound, "change-me", "wrong", []string{"FAIL  component post.example.com", "hint: the secret is wrong"}, 1},
-		{"component not configured", other, "", "", []string{"FAIL  component post.example.com", `hint: the server has no component "post.example.com": add Component "post.example.com"`}, 1},
-		{"no component configured", without, "", "", []string{"FAIL  component post.example.com", `with Component "post.example.com" in prosody.cfg.lua`}, 1},
+		{"addresses are checked", checked, "", "", []string{"FAIL  speak for users of example.com", `hint: set validate_from_addresses = false in Component "post.example.com"`, "check_from: false"}, 1},
+		{"no privilege", checked, "component:\n", "component:\n  mode: privilege\n", []string{"FAIL  speak for users of example.com", "privileged_entities", "mod_privilege"}, 1},
+		{"wrong secret", sound, "change-me", "wrong", []string{"FAIL  component post.example.com", "hint: the secret is wrong", "component_secret", "ejabberd_service"}, 1},
+		{"component not configured", other, "", "", []string{"FAIL  component post.example.com", expected.unknown}, 1},
+		{"no component configured", without, "", "", []string{"FAIL  component post.example.com", `with Component "post.example.com" in prosody.cfg.lua`, "ejabberd_service"}, 1},
 		{"nothing listens for components", sound, sound.ComponentAddress, nothing, []string{"FAIL  component post.example.com", "does it listen for components on " + nothing + "?"}, 1},
 		{"nothing listens for clients", sound, sound.ClientAddress, nothing, []string{"FAIL  passwords of example.com", "does it listen for clients there?"}, 1},
 		{"certificate not trusted", sound, ", ca_file: " + sound.CAFile, "", []string{"FAIL  passwords of example.com", "hint: nobody known has signed the certificate: set auth.hosts.ca_file"}, 1},
 		{"a host that nobody serves", sound, "domain: example.com", "domain: elsewhere.example, server_name: example.com", []string{"FAIL  passwords of elsewhere.example", "hint: no server there serves this domain"}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out, exit := runCheck(t, test.prosody, test.old, test.new)
+			out, exit := runCheck(t, test.server, test.old, test.new)
 			for _, want := range test.want {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in:\n%s", want, out)
@@ -56,8 +65,31 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestServerConfigWorks: the servers take what server-config prints for each
+// mode, and posthorn can speak for users then.
+func TestServerConfigWorks(t *testing.T) {
+	lines := map[string]string{"Prosody": prosodyLines, "ejabberd": ejabberdLines}
+	for _, server := range servers {
+		for _, mode := range []component.Mode{component.Direct, component.Privilege} {
+			t.Run(server.name+", "+string(mode), func(t *testing.T) {
+				c := load(t, "../../deploy/posthorn.yaml")
+				c.Component.Mode = string(mode)
+				p := server.start(t, func(string) (string, error) {
+					var printed strings.Builder
+					err := writeLines(&printed, lines[server.name], &c)
+					return printed.String(), err
+				})
+				out, exit := runCheck(t, p, "component:\n", "component:\n  mode: "+string(mode)+"\n")
+				if exit != 0 || !strings.Contains(out, "mode "+string(mode)) {
+					t.Errorf("exit %d:\n%s", exit, out)
+				}
+			})
+		}
+	}
+}
+
 // runCheck runs `posthorn check` as a person would.
-func runCheck(t *testing.T, p *xmpptest.Prosody, old, new string) (out string, exit int) {
+func runCheck(t *testing.T, p *xmpptest.Server, old, new string) (out string, exit int) {
 	t.Helper()
 	text := yamlFor(p, fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t)), "")
 	if !strings.Contains(text, old) {
@@ -87,8 +119,9 @@ func checkFile(t *testing.T, file string) (out string, exit int) {
 
 // TestCheckBesideARunningOne: the check leaves the stream of a posthorn that
 // works alone.
-func TestCheckBesideARunningOne(t *testing.T) {
-	p := prosodyWithUsers(t, xmpptest.Options{})
+func TestCheckBesideARunningOne(t *testing.T) { onBoth(t, testCheckBesideARunningOne) }
+
+func testCheckBesideARunningOne(t *testing.T, p *xmpptest.Server) {
 	h := startPosthorn(t, p).ready(t)
 	out, exit := checkFile(t, h.Config)
 	if exit != 0 || !strings.Contains(out, "in use by the posthorn that listens on") {

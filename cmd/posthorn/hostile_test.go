@@ -47,7 +47,7 @@ var strange = []string{
 
 // A stranger is an ordinary account that means no good.
 type stranger struct {
-	p      *xmpptest.Prosody
+	p      *xmpptest.Server
 	client *xmpptest.Client
 	logins int
 }

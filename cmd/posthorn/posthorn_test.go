@@ -35,11 +35,12 @@ type posthorn struct {
 	URL        string // of the HTTP side, without a path
 	MetricsURL string
 	Config     string // the file
+	expected   expectation
 	log        *lines
 }
 
 // yamlFor is the configuration that goes with p, and what comes after it.
-func yamlFor(p *xmpptest.Prosody, listen, metrics string) string {
+func yamlFor(p *xmpptest.Server, listen, metrics string) string {
 	return fmt.Sprintf(`component:
   domain: post.example.com
   secret: change-me
@@ -56,7 +57,7 @@ auth:
 
 // startPosthorn runs posthorn beside p for the length of the test. Each of
 // replacements is an old and a new text of its configuration.
-func startPosthorn(t testing.TB, p *xmpptest.Prosody, replacements ...string) *posthorn {
+func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *posthorn {
 	t.Helper()
 	listen := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	metrics := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
@@ -67,7 +68,7 @@ func startPosthorn(t testing.TB, p *xmpptest.Prosody, replacements ...string) *p
 		}
 		text = strings.ReplaceAll(text, replacements[i], replacements[i+1])
 	}
-	h := &posthorn{URL: "http://" + listen, MetricsURL: "http://" + metrics, Config: filepath.Join(t.TempDir(), "posthorn.yaml"), log: &lines{t: t}}
+	h := &posthorn{URL: "http://" + listen, MetricsURL: "http://" + metrics, Config: filepath.Join(t.TempDir(), "posthorn.yaml"), expected: expected[p.Name], log: &lines{t: t}}
 	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -181,11 +182,11 @@ func (h *posthorn) mustPost(t testing.TB, path, text string, change func(*http.R
 }
 
 // prosodyWithUsers is a server with the accounts of the README.
-func prosodyWithUsers(t testing.TB, o xmpptest.Options) *xmpptest.Prosody {
+func prosodyWithUsers(t testing.TB, o xmpptest.Options) *xmpptest.Server {
 	t.Helper()
 	p := xmpptest.StartProsody(t, o)
 	p.Users(t, password, "me@example.com", "user@example.com")
-	return p
+	return &p.Server
 }
 
 // expect receives one message and compares what everybody cares about.
