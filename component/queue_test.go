@@ -122,3 +122,50 @@ func TestFloodStarvesNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestAwait: the writer is woken when enough wait, and how many that is depends
+// on what the server works on.
+func TestAwait(t *testing.T) {
+	f := inflight{limit: window, toRooms: make(map[reflection]toRoom)}
+	q := newQueue(100)
+	woken := func() bool {
+		select {
+		case <-q.waiting:
+			return true
+		default:
+			return false
+		}
+	}
+	push := func(want bool) {
+		t.Helper()
+		q.push(from("a", "x"))
+		if got := woken(); got != want {
+			t.Errorf("with %d in flight and %d waiting: woken is %v, want %v", f.count, q.len(), got, want)
+		}
+	}
+	q.await(f.worthwhile)
+	push(true) // nothing is in flight: one is enough
+	q.pop()
+	f.add(batch{barrier: "1", deliveries: []*delivery{from("a", "1"), from("a", "2"), from("a", "3"), from("a", "4"), from("a", "5")}})
+	f.add(batch{barrier: "2", deliveries: []*delivery{from("a", "6")}})
+	q.await(f.worthwhile)
+	push(false)
+	push(false)
+	push(true) // half of six
+	q.pop()
+	f.returned("1")
+	if q.await(f.worthwhile); !woken() {
+		t.Error("not woken when the server has little left")
+	}
+	f.add(batch{barrier: "3", deliveries: make([]*delivery, 0)})
+	if n := f.worthwhile(); n != 1 {
+		t.Errorf("a barrier alone counts as %d messages", n)
+	}
+	f.drain()
+	for range 4 * batchMessages {
+		f.add(batch{deliveries: []*delivery{from("a", "1")}})
+	}
+	if n := f.worthwhile(); n != batchMessages {
+		t.Errorf("%d have to wait, but only %d go into one batch", n, batchMessages)
+	}
+}
