@@ -12,7 +12,9 @@ import (
 
 func TestTenThousandIdleConnections(t *testing.T) { idleConnections(t, 10000) }
 
-func TestLongRestartStorm(t *testing.T) { restartStorm(t, 20, 3*time.Second) }
+func TestLongRestartStorm(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { restartStorm(t, p, 20, 3*time.Second) })
+}
 
 func TestLongWireFaults(t *testing.T) { wireFaultsUnderLoad(t, 64, 50*time.Millisecond, 10) }
 
