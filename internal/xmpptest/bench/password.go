@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -21,7 +22,7 @@ const (
 // A check is one way in which a password is checked, and what that cost.
 type check struct {
 	name    string
-	server  *xmpptest.Prosody
+	server  *xmpptest.Server
 	asker   *auth.Verifier
 	times   int       // a round
 	took    []float64 // seconds each
@@ -29,22 +30,19 @@ type check struct {
 	ours    []float64 // seconds of ours each
 }
 
-// openCheck starts a server with that Lua, and asks it once.
-func openCheck(ctx context.Context, name, lua string, ttl time.Duration, times int) (c *check, err error) {
-	c = &check{name: name, times: times}
-	if c.server, err = xmpptest.Open(xmpptest.Options{Global: lua}); err != nil {
-		return nil, err
-	}
-	host := auth.Host{Domain: xmpptest.Domain, Address: c.server.ClientAddress, RootCAs: c.server.CA.Pool()}
+// openCheck takes over the server and asks it once.
+func openCheck(ctx context.Context, name string, server *xmpptest.Server, ttl time.Duration, times int) (c *check, err error) {
+	c = &check{name: name, server: server, times: times}
+	host := auth.Host{Domain: xmpptest.Domain, Address: server.ClientAddress, RootCAs: server.CA.Pool()}
 	c.asker, err = auth.New(auth.Options{Hosts: []auth.Host{host}, CacheTTL: ttl, CacheSize: 10000})
 	if err == nil {
-		err = c.server.AddUser(eight[0], password)
+		err = server.AddUser(eight[0], password)
 	}
 	if err == nil {
 		err = c.ask(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.close())
 	}
 	return c, nil
 }
@@ -87,11 +85,30 @@ func (c *check) round(ctx context.Context) error {
 
 const passwordsProse = `
 One check after another, over TLS 1.3, by posthorn's package auth in the
-benchmark's own process. A probe is a connection, STARTTLS, SASL and the end of the
-stream. With SCRAM the client runs PBKDF2, with PLAIN the server does, and nobody
-else is served meanwhile. The server's processor time includes that for TLS; it is
+benchmark's own process. A probe is a connection, STARTTLS, SASL, a resource and the end of the
+stream. With SCRAM
+the client runs PBKDF2, with PLAIN the server does, and Prosody serves nobody else
+meanwhile. The server's processor time includes that for TLS; it is
 counted in ticks of 10 ms over 50 probes.
 `
+
+func prosodyWith(lua string) func() (*xmpptest.Server, error) {
+	return func() (*xmpptest.Server, error) {
+		p, err := xmpptest.Open(xmpptest.Options{Global: lua})
+		if err != nil {
+			return nil, err
+		}
+		return &p.Server, nil
+	}
+}
+
+func ejabberd() (*xmpptest.Server, error) {
+	e, err := xmpptest.OpenEjabberd(xmpptest.EjabberdOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &e.Server, nil
+}
 
 // passwords: what a check of a password takes, and from whom.
 func passwords(ctx context.Context, b bench) (_ section, err error) {
@@ -102,15 +119,21 @@ func passwords(ctx context.Context, b bench) (_ section, err error) {
 		}
 	}()
 	for _, k := range []struct {
-		name, lua string
-		ttl       time.Duration
-		times     int
+		name   string
+		server func() (*xmpptest.Server, error)
+		ttl    time.Duration
+		times  int
 	}{
-		{"probe with SCRAM-SHA-1", "", 0, probesARound},
-		{"probe with PLAIN", `disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS" }`, 0, probesARound},
-		{"remembered", "", time.Hour, cachedARound},
+		{"Prosody, SCRAM-SHA-1", prosodyWith(""), 0, probesARound},
+		{"Prosody, PLAIN", prosodyWith(`disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS" }`), 0, probesARound},
+		{"ejabberd, SCRAM-SHA-1", ejabberd, 0, probesARound},
+		{"remembered", prosodyWith(""), time.Hour, cachedARound},
 	} {
-		c, err := openCheck(ctx, k.name, k.lua, k.ttl, k.times)
+		server, err := k.server()
+		if err != nil {
+			return section{}, err
+		}
+		c, err := openCheck(ctx, k.name, server, k.ttl, k.times)
 		if err != nil {
 			return section{}, err
 		}
@@ -123,7 +146,7 @@ func passwords(ctx context.Context, b bench) (_ section, err error) {
 			}
 		}
 	}
-	t := table{{"a check", "takes", "Prosody's processor", "posthorn's processor"}}
+	t := table{{"a check", "takes", "the server's processor", "posthorn's processor"}}
 	for _, c := range checks {
 		t.add(c.name, seconds(median(c.took)), seconds(median(c.servers)), seconds(median(c.ours)))
 	}

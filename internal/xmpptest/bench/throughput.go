@@ -5,105 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"posthorn/internal/xmpptest"
 )
 
-const (
-	recipient = "user@" + xmpptest.Domain
-	password  = "mypassword"
-	rawDomain = "raw." + xmpptest.Domain
-)
-
-// eight senders: more than one, and few enough that each has several messages
-// under way.
-var eight = func() (names []string) {
-	for i := range 8 {
-		names = append(names, fmt.Sprintf("me%d@%s", i+1, xmpptest.Domain))
-	}
-	return names
-}()
-
-// A site is a Prosody with posthorn and a raw component beside it, and with a
-// recipient who reads.
-type site struct {
-	prosody  *xmpptest.Prosody
-	posthorn *posthorn
-	raw      *raw
-	inbox    inbox
+// A level is one number of senders and connections, and what came of it.
+type level struct {
+	senders     []string
+	connections int
+	least       float64 // the ratio's target; 0: none
+	rate        comparison
+	p50         comparison // seconds
+	p99         []float64
+	prosody     comparison // seconds of its processor a message
+	posthorn    []float64  // the same of ours
 }
 
-// An inbox is the recipient, online and reading.
-type inbox struct {
-	user *xmpptest.Counter
-	sent int // messages that must have come
-}
-
-// openInbox makes the accounts of the recipient and of all senders, and logs
-// the recipient in.
-func openInbox(ctx context.Context, server *xmpptest.Server) (i inbox, err error) {
-	for _, account := range append([]string{recipient}, eight...) {
-		if err := server.AddUser(account, password); err != nil {
-			return i, err
-		}
+func levels() []*level {
+	all := []*level{{senders: eight[:1], connections: 1}}
+	for _, senders := range [][]string{eight[:1], eight} {
+		all = append(all, &level{senders: senders, connections: 16},
+			&level{senders: senders, connections: 64, least: 0.70},
+			&level{senders: senders, connections: 256, least: 0.85})
 	}
-	i.user, err = server.Count(ctx, recipient, password)
-	return i, err
-}
-
-// await returns when the recipient has what was sent, too.
-func (i *inbox) await(ctx context.Context, sent int) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	i.sent += sent
-	return i.user.Await(ctx, i.sent)
-}
-
-func (i *inbox) close() {
-	if i.user != nil {
-		i.user.Close()
-	}
-}
-
-// rawComponent lets the raw component speak as posthorn may.
-const rawComponent = `
-Component "` + rawDomain + `"
-	component_secret = "` + xmpptest.ComponentSecret + `"
-	validate_from_addresses = false
-`
-
-func openSite(ctx context.Context, binary string) (s *site, err error) {
-	s = &site{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if s.prosody, err = xmpptest.Open(xmpptest.Options{Extra: rawComponent}); err != nil {
-		return s, err
-	}
-	if s.inbox, err = openInbox(ctx, &s.prosody.Server); err != nil {
-		return s, err
-	}
-	if s.posthorn, err = startPosthorn(ctx, binary, s.prosody.ComponentAddress, &s.prosody.Server); err != nil {
-		return s, err
-	}
-	s.raw, err = dialRaw(ctx, s.prosody.ComponentAddress, rawDomain)
-	return s, err
-}
-
-func (s *site) close() (err error) {
-	s.inbox.close()
-	if s.raw != nil {
-		s.raw.close()
-	}
-	if s.posthorn != nil {
-		err = s.posthorn.stop()
-	}
-	if s.prosody != nil {
-		err = errors.Join(err, s.prosody.Close())
-	}
-	return err
+	return all
 }
 
 // post sends through posthorn.
@@ -128,28 +51,6 @@ func (s *site) write(ctx context.Context, l *level, span time.Duration) (tally, 
 		return t, err
 	}
 	return t, s.inbox.await(ctx, t.answers)
-}
-
-// A level is one number of senders and connections, and what came of it.
-type level struct {
-	senders     []string
-	connections int
-	least       float64 // the ratio's target; 0: none
-	rate        comparison
-	p50         comparison // seconds
-	p99         []float64
-	prosody     comparison // seconds of its processor a message
-	posthorn    []float64  // the same of ours
-}
-
-func levels() (all []*level) {
-	for _, senders := range [][]string{eight[:1], eight} {
-		for _, l := range []level{{connections: 1}, {connections: 16}, {connections: 64, least: 0.70}, {connections: 256, least: 0.85}} {
-			l.senders = senders
-			all = append(all, &l)
-		}
-	}
-	return all
 }
 
 // throughput: confirmed messages a second, of the stream's own limit.
@@ -230,7 +131,7 @@ is processor time a message, counted in ticks of 10 ms.
 func throughputSection(all []*level) section {
 	rates := table{{"senders", "connections", "messages/s", "the stream's limit", "ratio", "target", "p50", "p99"}}
 	cost := table{{"senders", "connections", "posthorn", "Prosody, with posthorn", "Prosody, with the stream alone"}}
-	single := table{{"senders", "p50 of a request", "p50 of one barrier loop", "ratio", "target"}}
+	single := table{{"p50 of a request", "p50 of one barrier loop", "ratio", "target"}}
 	for _, l := range all {
 		goal := ""
 		if l.least > 0 {
@@ -241,7 +142,7 @@ func throughputSection(all []*level) section {
 		cost.add(fmt.Sprint(len(l.senders)), fmt.Sprint(l.connections),
 			seconds(median(l.posthorn)), seconds(median(l.prosody.ours)), seconds(median(l.prosody.theirs)))
 		if l.connections == 1 {
-			single.add(fmt.Sprint(len(l.senders)), seconds(median(l.p50.ours)), seconds(median(l.p50.theirs)),
+			single.add(seconds(median(l.p50.ours)), seconds(median(l.p50.theirs)),
 				times(l.p50.ratio()), ceiling(l.p50.ratio(), 1.6, ""))
 		}
 	}
