@@ -12,3 +12,9 @@ func TestLongFloods(t *testing.T) {
 		t.Run(u.name, func(t *testing.T) { flood(t, strings.ReplaceAll(u.stanza, "PAD", "x"), 100_000) })
 	}
 }
+
+func TestLongTruth(t *testing.T) {
+	for seed := range uint64(500) {
+		truth(t, seed)
+	}
+}
