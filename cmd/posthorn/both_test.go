@@ -44,6 +44,8 @@ type expectation struct {
 	toTwo     int       // the answer to one message to an account that exists and that one
 	sorts     []sending // what can be held against what is received, beside messages to an account that exists
 	safe      bool      // what it has accepted outlives its crash
+	deepest   int       // so deep an element does not crash it
+	drops     []string  // for what reasons what strangers send is dropped: it may write it shorter than they
 	copies    bool      // with the privilege, the sender's other clients get a copy
 	checked   string    // the setting that ends the check of addresses
 	unknown   string    // what check advises where the server has no such component
@@ -54,7 +56,7 @@ type expectation struct {
 var expected = map[string]expectation{
 	"Prosody": {
 		local: "delivered", ghost: http.StatusNotFound, ghostSays: "(service-unavailable)", toTwo: http.StatusMultiStatus, copies: true, checked: "validate_from_addresses",
-		sorts: []sending{toGhost, unsendable}, safe: true,
+		sorts: []sending{toGhost, unsendable}, safe: true, deepest: 1 << 20, drops: []string{"depth", "size"},
 		unknown: `hint: the server has no component "post.example.com": add Component "post.example.com"`,
 		tells:   "mode direct; the server tells",
 	},

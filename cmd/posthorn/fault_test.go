@@ -29,13 +29,14 @@ var wireFaults = []struct {
 // TestWireFaults: whatever happens to the connection to the server, requests
 // are answered in time, with what is true, and messages flow again after it.
 // `make soak` does it again and again.
-func TestWireFaults(t *testing.T) { wireFaultsUnderLoad(t, 8, 0, 1) }
+func TestWireFaults(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { wireFaultsUnderLoad(t, p, 8, 0, 1) })
+}
 
-func wireFaultsUnderLoad(t *testing.T, clients int, pause time.Duration, rounds int) {
-	p := prosodyWithUsers(t, keepsAll)
+func wireFaultsUnderLoad(t *testing.T, p *xmpptest.Server, clients int, pause time.Duration, rounds int) {
 	wire := xmpptest.StartProxy(t, p.ComponentAddress)
 	h := startPosthorn(t, p, p.ComponentAddress, wire.Address, "log: {level: debug}", "delivery: {confirm_timeout: 500ms}\nlog: {level: info}").ready(t)
-	tr := startTraffic(t, h, clients, pause, justMe, toGhost, unsendable)
+	tr := startTraffic(t, h, clients, pause, justMe, h.expected.sorts...)
 	for range rounds {
 		for _, fault := range wireFaults {
 			tr.flows(t, 50)

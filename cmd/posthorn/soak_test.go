@@ -16,26 +16,29 @@ func TestLongRestartStorm(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *xmpptest.Server) { restartStorm(t, p, 20, 3*time.Second) })
 }
 
-func TestLongWireFaults(t *testing.T) { wireFaultsUnderLoad(t, 64, 50*time.Millisecond, 10) }
+func TestLongWireFaults(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { wireFaultsUnderLoad(t, p, 64, 50*time.Millisecond, 10) })
+}
 
 // TestDeadPeer: under load, and when nobody says anything.
 func TestDeadPeer(t *testing.T) {
 	for name, clients := range map[string]int{"busy": 16, "idle": 0} {
-		t.Run(name, func(t *testing.T) { deadPeer(t, clients) })
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, p *xmpptest.Server) { deadPeer(t, p, clients) })
+		})
 	}
 }
 
 func TestManyStrangers(t *testing.T) {
 	for range 3 {
-		strangers(t, rand.Uint64(), 2000)
+		onBoth(t, func(t *testing.T, p *xmpptest.Server) { strangers(t, p, rand.Uint64(), 2000) })
 	}
 }
 
 // deadPeer: a connection on which nothing moves any more is given up within 30 s,
 // and the server gives the component to the next one, although it holds the
 // dead one too.
-func deadPeer(t *testing.T, clients int) {
-	p := prosodyWithUsers(t, keepsAll)
+func deadPeer(t *testing.T, p *xmpptest.Server, clients int) {
 	wire := xmpptest.StartProxy(t, p.ComponentAddress)
 	h := startPosthorn(t, p, p.ComponentAddress, wire.Address).ready(t)
 	tr := startTraffic(t, h, clients, 10*time.Millisecond, justMe)
