@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -37,12 +39,23 @@ const (
 
 // serve takes requests until ctx ends.
 func serve(ctx context.Context, p *program) int {
+	leaveAProcessor()
 	log := p.config.logger(p.stderr)
 	if err := runService(ctx, &p.config, log); err != nil {
 		fmt.Fprintln(p.stderr, "posthorn: serve:", err)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// leaveAProcessor lets the XMPP server beside us, which is one thread, have a
+// processor of its own: a message that is alone would wait longer for threads of
+// ours to be woken on it than for anything else. Whoever sets GOMAXPROCS knows
+// better.
+func leaveAProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-1))
+	}
 }
 
 func runService(ctx context.Context, c *config, log *slog.Logger) error {

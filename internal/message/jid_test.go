@@ -90,6 +90,22 @@ func TestJIDParts(t *testing.T) {
 	}
 }
 
+// TestPlain: what is taken for plain is what the rules leave as it is.
+func TestPlain(t *testing.T) {
+	const parts = "az09._-"
+	for n := range len(parts) * len(parts) * len(parts) * len(parts) {
+		word := string([]byte{parts[n%7], parts[n/7%7], parts[n/49%7], parts[n/343]})
+		for _, j := range [][2]string{{word, "example.com"}, {"user", word}, {"user", "xn" + word}, {"user", word + ".example"}} {
+			if !isPlainName(j[0]) || !isPlainDomain(j[1]) {
+				continue
+			}
+			if got, err := byRules(j[0], j[1], ""); err != nil || got != JID(j[0]+"@"+j[1]) {
+				t.Errorf("%s@%s passes for plain, and by the rules it is %q, %v", j[0], j[1], got, err)
+			}
+		}
+	}
+}
+
 // FuzzParseRecipient: what is accepted is accepted again as itself, and can
 // stand in an XML attribute once escaped.
 func FuzzParseRecipient(f *testing.F) {
@@ -110,6 +126,11 @@ func FuzzParseRecipient(f *testing.F) {
 		}
 		if err := CheckText(string(first)); err != nil {
 			t.Fatalf("%q became %q: %v", in, first, err)
+		}
+		if local, domain := first.Local(), first.Domain(); isPlainName(local) && isPlainDomain(domain) {
+			if same, err := byRules(local, domain, ""); err != nil || same != first.Bare() {
+				t.Fatalf("%q passes for plain, and by the rules it is %q, %v", first, same, err)
+			}
 		}
 		if first.Local()+"@"+first.Domain() != string(first.Bare()) {
 			t.Fatalf("parts of %q do not make it up", first)
