@@ -20,11 +20,13 @@ func TestLongWireFaults(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *xmpptest.Server) { wireFaultsUnderLoad(t, p, 64, 50*time.Millisecond, 10) })
 }
 
-// TestDeadPeer: under load, and when nobody says anything.
+// TestDeadPeer: under load, and when nobody says anything. ejabberd goes on
+// giving a dead connection its share of what is for the component (23.01,
+// 2026-11).
 func TestDeadPeer(t *testing.T) {
 	for name, clients := range map[string]int{"busy": 16, "idle": 0} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, p *xmpptest.Server) { deadPeer(t, p, clients) })
+			deadPeer(t, prosodyWithUsers(t, keepsAll), clients)
 		})
 	}
 }
