@@ -46,6 +46,7 @@ type expectation struct {
 	safe      bool      // what it has accepted outlives its crash
 	deepest   int       // so deep an element does not crash it
 	drops     []string  // for what reasons what strangers send is dropped: it may write it shorter than they
+	restarts  int       // in the short form of the storm: ejabberd takes four seconds for one
 	copies    bool      // with the privilege, the sender's other clients get a copy
 	checked   string    // the setting that ends the check of addresses
 	unknown   string    // what check advises where the server has no such component
@@ -56,7 +57,7 @@ type expectation struct {
 var expected = map[string]expectation{
 	"Prosody": {
 		local: "delivered", ghost: http.StatusNotFound, ghostSays: "(service-unavailable)", toTwo: http.StatusMultiStatus, copies: true, checked: "validate_from_addresses",
-		sorts: []sending{toGhost, unsendable}, safe: true, deepest: 1 << 20, drops: []string{"depth", "size"},
+		sorts: []sending{toGhost, unsendable}, safe: true, restarts: 4, deepest: 1 << 20, drops: []string{"depth", "size"},
 		unknown: `hint: the server has no component "post.example.com": add Component "post.example.com"`,
 		tells:   "mode direct; the server tells",
 	},
@@ -64,7 +65,7 @@ var expected = map[string]expectation{
 	// does not see them. Mnesia writes what it has accepted two seconds later.
 	"ejabberd": {
 		local: "routed", ghost: http.StatusCreated, ghostSays: `"status":"routed"`, toTwo: http.StatusCreated, checked: "check_from",
-		sorts:   []sending{unsendable},
+		sorts: []sending{unsendable}, restarts: 2, deepest: 2000, drops: []string{"depth"},
 		unknown: `or ejabberd has no component "post.example.com"`,
 		tells:   `mode direct; the server does not tell when it cannot deliver, so messages are at best "routed"`,
 	},

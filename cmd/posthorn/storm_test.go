@@ -11,7 +11,7 @@ import (
 // is true: what was answered 201 is received, once, and what was refused, for
 // whatever reason, is not. `make soak` has the long form.
 func TestRestartStorm(t *testing.T) {
-	onBoth(t, func(t *testing.T, p *xmpptest.Server) { restartStorm(t, p, 3, 0) })
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { restartStorm(t, p, expected[p.Name].restarts, 0) })
 }
 
 // restartStorm ends the server that often, every time after a pause at least.
