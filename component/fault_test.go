@@ -397,12 +397,32 @@ func TestBarriersOutOfOrder(t *testing.T) {
 		c := s.start(t)
 		up(t, c)
 		var wait sync.WaitGroup
-		for _, id := range []string{"a1", "a2", "a3"} {
+		for _, id := range []string{"a1", "a2", "a3", "a4"} { // two go into the third batch
 			wait.Go(func() { wantDelivered(t, c, id) })
 			synctest.Wait()
 		}
 		wait.Wait()
-		wantDelivered(t, c, "a4")
+		wantDelivered(t, c, "a5")
+	})
+}
+
+// TestLostBarrier: while one is missing, what comes is not held back for company,
+// and its barrier answers for both.
+func TestLostBarrier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool { return p.barriers == 2 || p.barriers == 3 }}
+		c := s.start(t)
+		up(t, c)
+		var wait sync.WaitGroup
+		for _, id := range []string{"a1", "a2", "a3"} {
+			wait.Go(func() { wantDelivered(t, c, id) })
+			synctest.Wait()
+		}
+		began := time.Now()
+		wait.Wait()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("held back for %v", took)
+		}
 	})
 }
 

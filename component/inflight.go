@@ -92,15 +92,15 @@ func (f *inflight) full() bool {
 	return len(f.batches) >= f.limit
 }
 
-// worthwhile is how many messages have to wait before they are written. A
-// barrier costs the server as much as a message or two, and whatever is written
-// while it works on others waits there as well as here: so it may be few when
-// little is in flight, and half of that when there is much. Then the server
-// gets the next batch before it has done with this one.
+// worthwhile is how many messages have to wait before they are written: as many
+// as the server still works on. A barrier costs it as much as a message or two,
+// and what is written meanwhile waits there as well as here; so one message is
+// written at once when nothing is in flight, and under load the server gets the
+// next batch about when it has done with half of what it has.
 func (f *inflight) worthwhile() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return min(max(1, f.count/2), batchMessages)
+	return min(max(1, f.count), batchMessages)
 }
 
 // setLimit is for the writer alone.

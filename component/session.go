@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -165,7 +164,9 @@ func (s *session) write(ctx context.Context) error {
 			s.buf = append(s.buf, answer...)
 			err = s.flush()
 		case now := <-tick.C:
-			err = s.monitor(now)
+			if err = s.monitor(now); err == nil && !s.inflight.full() {
+				err = s.sendWaiting() // a barrier that was lost must not hold back what waits
+			}
 		case <-s.returned:
 		case <-ctx.Done():
 		}
@@ -176,12 +177,8 @@ func (s *session) write(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sendWaiting writes all that waits. Two turns are given away before: the
-// requests that the last barrier woke get to the queue meanwhile, which makes
-// batches larger and costs a lone message next to nothing.
+// sendWaiting writes all that waits, as far as one batch may go.
 func (s *session) sendWaiting() error {
-	runtime.Gosched()
-	runtime.Gosched()
 	var taken []*delivery
 	s.buf = s.c.rooms.appendPresences(s.buf)
 	for d := s.next(0); d != nil; d = s.next(len(taken)) {
