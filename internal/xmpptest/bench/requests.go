@@ -53,7 +53,9 @@ const overNothingProse = `
 64 connections, a remembered password, and in the place of the XMPP server a
 listener that returns barriers and drops messages, of a net/http handler that
 reads the body and answers 201. Each of the two handlers is a process of its own;
-the listener runs in that of the clients.
+the listener runs in that of the clients. Half of posthorn's time there is
+net/http's and the kernel's, a quarter reading the request and checking who sends it,
+a tenth collecting garbage, and the rest the way to the stream and back.
 `
 
 // overNothing: requests a second over a server that does nothing, of a bare
