@@ -19,8 +19,8 @@
 //     time. A server that cannot be asked is another: it says nothing about
 //     the password.
 //
-// It is not an XMPP client: it sends no presence and no message. Who may send, once known, is
-// not decided here.
+// It is not an XMPP client: it sends no presence and no message. Who may send,
+// once known, is not decided here.
 package auth
 
 import (
