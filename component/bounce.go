@@ -69,7 +69,9 @@ func bounceOf(stanza *stream.Element, to message.JID) *fault.Error {
 	if text = oneLine(text); text != "" {
 		text = ": " + text
 	}
-	return fault.New(kind, "the server would not deliver to %s (%s)%s", to, oneLine(condition), text)
+	f := fault.New(kind, "the server would not deliver to %s (%s)%s", to, oneLine(condition), text)
+	f.Passing = condition == "remote-server-timeout" || e != nil && e.Attr("type") == "wait" // RFC 6120 §8.3.2
+	return f
 }
 
 // conditionOf names the condition of a stanza of type error.

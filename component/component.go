@@ -7,7 +7,7 @@
 //
 // The way of a message:
 //
-//  1. Deliver puts it into a bounded queue and waits.
+//  1. Submit puts it into a bounded queue.
 //  2. The writer takes all that waits, encodes it into one buffer, appends a
 //     barrier (an IQ to the component's own domain) and writes once.
 //  3. The server handles the stream in order. An error for a message comes
@@ -55,6 +55,8 @@ type Options struct {
 	Metrics        prometheus.Registerer
 	// Dial opens the connection; nil: TCP to Address.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Changed is called when State may have changed, and must not block; may be nil.
+	Changed func()
 }
 
 // MaxStanzaLimit is what Prosody takes from a component unless told otherwise
@@ -71,7 +73,7 @@ const queueLength = 2048
 type Component struct {
 	opts    Options // immutable after New
 	metrics *metrics
-	queue   *queue // Deliver pushes, the session's writer pops
+	queue   *queue // Submit pushes, the session's writer pops
 	rooms   *rooms
 
 	// Owned by Run.
@@ -86,7 +88,7 @@ type Component struct {
 	mu       sync.Mutex
 	state    State
 	voices   map[string]voice    // by host: what this session found out
-	underway map[string]struct{} // keys of the messages between Deliver and their outcome
+	underway map[string]struct{} // keys of the messages between Submit and their outcome
 }
 
 // New makes a Component that is not connected.
@@ -162,4 +164,7 @@ func (c *Component) setState(s State) {
 	c.state = s
 	c.mu.Unlock()
 	c.metrics.state(s)
+	if c.opts.Changed != nil {
+		c.opts.Changed()
+	}
 }

@@ -1,19 +1,21 @@
 package component
 
 import (
+	"time"
+
 	"posthorn/internal/message"
 )
 
 // append writes the message as one stanza, in the form in which v speaks for
-// its sender.
-func (d *delivery) append(dst []byte, domain string, v voice) []byte {
+// its sender, and with the time of its acceptance, unless that is zero.
+func (d *delivery) append(dst []byte, domain string, v voice, accepted time.Time) []byte {
 	if d.toRoom() {
 		m := *d.message
 		m.From = d.occupant
-		return appendMessage(dst, &m, "")
+		return appendMessage(dst, &m, "", domain, accepted)
 	}
 	if v.direct {
-		return appendMessage(dst, d.message, "")
+		return appendMessage(dst, d.message, "", domain, accepted)
 	}
 	// XEP-0356 §5.3: the stanza that the host shall send, in a wrapper to it.
 	dst = append(dst, "<message"...)
@@ -23,13 +25,13 @@ func (d *delivery) append(dst []byte, domain string, v voice) []byte {
 	dst = append(dst, "><privilege"...)
 	dst = appendAttr(dst, "xmlns", v.namespace)
 	dst = append(dst, "><forwarded xmlns='urn:xmpp:forward:0'>"...)
-	dst = appendMessage(dst, d.message, "jabber:client")
+	dst = appendMessage(dst, d.message, "jabber:client", domain, accepted)
 	return append(dst, "</forwarded></privilege></message>"...)
 }
 
 // appendMessage writes the stanza itself (RFC 6121 §5.2); namespace is its
-// xmlns, empty for the stream's own.
-func appendMessage(dst []byte, m *message.Message, namespace string) []byte {
+// xmlns, empty for the stream's own. Of one that was kept, domain says since when.
+func appendMessage(dst []byte, m *message.Message, namespace, domain string, accepted time.Time) []byte {
 	dst = append(dst, "<message"...)
 	dst = appendOptionalAttr(dst, "xmlns", namespace)
 	dst = appendAttr(dst, "from", string(m.From))
@@ -56,6 +58,13 @@ func appendMessage(dst []byte, m *message.Message, namespace string) []byte {
 		dst = append(dst, "<replace xmlns='urn:xmpp:message-correct:0'"...)
 		dst = appendAttr(dst, "id", m.Replace)
 		dst = append(dst, "/>"...)
+	}
+	if !accepted.IsZero() { // XEP-0203 §2, in the form of XEP-0082 §3.2
+		dst = append(dst, "<delay xmlns='urn:xmpp:delay'"...)
+		dst = appendAttr(dst, "from", domain)
+		dst = append(dst, " stamp='"...)
+		dst = accepted.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+		dst = append(dst, "'/>"...)
 	}
 	dst = append(dst, "<origin-id xmlns='urn:xmpp:sid:0'"...) // XEP-0359 §2.2
 	dst = appendAttr(dst, "id", m.ID)

@@ -3,6 +3,7 @@ package component
 import (
 	"encoding/xml"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -50,7 +51,7 @@ func TestAppendMessage(t *testing.T) {
 		Body: "1 < 2 & 3 > \"2\"\n\t]]> 'end'", Subject: "<s>", Thread: "t&t", Lang: "en",
 		OOB: message.OOB{URL: "https://example.com/?a=1&b=2", Desc: "<d>"}, Replace: "r'1", HTML: "<p>a<br/></p>",
 	}
-	got := parse(t, appendMessage(nil, m, ""))
+	got := parse(t, appendMessage(nil, m, "", "", time.Time{}))
 	if got.From != "me@example.com" || got.To != string(m.To) || got.Type != "headline" || got.ID != m.ID || got.Lang != "en" ||
 		got.Thread != m.Thread || got.OOB.URL != m.OOB.URL || got.OOB.Desc != m.OOB.Desc || got.Replace.ID != m.Replace || got.Origin.ID != m.ID {
 		t.Errorf("read back %+v", got)
@@ -69,7 +70,7 @@ func TestAppendMessage(t *testing.T) {
 func TestEncodingAllocatesNothing(t *testing.T) {
 	d := &delivery{message: text("user@example.com", "a1")}
 	buf := make([]byte, 0, 4096)
-	if n := testing.AllocsPerRun(100, func() { buf = d.append(buf[:0], "post.example.com", voice{direct: true}) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { buf = d.append(buf[:0], "post.example.com", voice{direct: true}, time.Time{}) }); n != 0 {
 		t.Fatalf("%v allocations a message", n)
 	}
 }
@@ -79,6 +80,6 @@ func BenchmarkEncode(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = d.append(buf[:0], "post.example.com", voice{direct: true})
+		buf = d.append(buf[:0], "post.example.com", voice{direct: true}, time.Time{})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -110,10 +111,10 @@ func FuzzAppendMessage(f *testing.F) {
 		if d.toRoom() { // as itself, which the server lets it be
 			said.From = d.occupant
 		}
-		checkMessage(t, parseOne(t, d.append(nil, "post.example.com", voice{direct: true})), "stream", &said)
+		checkMessage(t, parseOne(t, d.append(nil, "post.example.com", voice{direct: true}, time.Time{})), "stream", &said)
 		checkFramed(t, d)
 		if !d.toRoom() {
-			wrapper := parseOne(t, d.append(nil, "post.example.com", voice{namespace: "urn:xmpp:privilege:2"}))
+			wrapper := parseOne(t, d.append(nil, "post.example.com", voice{namespace: "urn:xmpp:privilege:2"}, time.Time{}))
 			checkMessage(t, unwrap(t, wrapper, m.From.Domain()), "jabber:client", m)
 		}
 	})
@@ -234,7 +235,7 @@ func unwrap(t *testing.T, wrapper *element, host string) *element {
 // checkFramed: what we write is one element for a reader of streams as well.
 func checkFramed(t *testing.T, d *delivery) {
 	t.Helper()
-	written := d.append(nil, "post.example.com", voice{direct: true})
+	written := d.append(nil, "post.example.com", voice{direct: true}, time.Time{})
 	r := openStream(t, string(appendBarrier(written, "post.example.com", "b")))
 	for _, name := range []string{"message", "iq"} {
 		if e, err := r.Next(); err != nil || e.Name.Local != name {
@@ -304,10 +305,10 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	t.Helper()
 	c := New(Options{Domain: "post.example.com", Hosts: []string{"example.com"}, Version: "<1>", Log: slog.New(slog.DiscardHandler)})
 	s := newSession(c, nil, nil)
-	direct := &delivery{message: text("user@example.com", "m1"), wireID: "m1", tells: true, outcome: make(chan outcome, 1)}
-	wrapped := &delivery{message: text("user@example.com", "m1"), wireID: "outer", wrapped: true, outcome: make(chan outcome, 1)}
+	direct, directOutcome := watched(&delivery{message: text("user@example.com", "m1"), wireID: "m1", tells: true})
+	wrapped, wrappedOutcome := watched(&delivery{message: text("user@example.com", "m1"), wireID: "outer", wrapped: true})
 	s.inflight.add(batch{barrier: "b1", deliveries: []*delivery{direct}})
-	said := &delivery{message: text("room@rooms.example.com", "r1"), wireID: "r1", occupant: `me\40example.com@post.example.com/posthorn`, outcome: make(chan outcome, 1)}
+	said, saidOutcome := watched(&delivery{message: text("room@rooms.example.com", "r1"), wireID: "r1", occupant: `me\40example.com@post.example.com/posthorn`})
 	said.message.Type = message.GroupChat
 	s.inflight.add(batch{barrier: "b2", deliveries: []*delivery{wrapped}})
 	s.inflight.add(batch{barrier: "b3", deliveries: []*delivery{said}})
@@ -323,11 +324,11 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	third := is("iq", "", "post.example.com", "post.example.com", "b3")
 	first := is("iq", "", "post.example.com", "post.example.com", "b1")
 	both := is("iq", "", "post.example.com", "post.example.com", "b2") || third
-	wantOutcome(t, direct, first || both, e.Name.Local == "message" && own["type"] == "error" && own["to"] == "me@example.com" && own["id"] == "m1")
-	wantOutcome(t, wrapped, both, is("message", "error", "example.com", "post.example.com", "outer"))
+	wantOutcome(t, directOutcome, first || both, e.Name.Local == "message" && own["type"] == "error" && own["to"] == "me@example.com" && own["id"] == "m1")
+	wantOutcome(t, wrappedOutcome, both, is("message", "error", "example.com", "post.example.com", "outer"))
 	room, _, _ := strings.Cut(own["from"], "/")
 	answered := room == "room@rooms.example.com" && own["to"] == string(said.occupant) && e.Name.Local == "message"
-	wantOutcome(t, said, len(said.outcome) > 0 && answered && own["type"] == "groupchat", answered && own["type"] == "error" && own["id"] == "r1")
+	wantOutcome(t, saidOutcome, len(saidOutcome) > 0 && answered && own["type"] == "groupchat", answered && own["type"] == "error" && own["id"] == "r1")
 	if granted := c.voice("example.com").speaks(); granted && !is("message", "", "example.com", "post.example.com", own["id"]) {
 		t.Fatal("a stranger granted a privilege")
 	}
@@ -346,16 +347,23 @@ func plainAttrs(e *stream.Element) map[string]string {
 	return own
 }
 
-func wantOutcome(t *testing.T, d *delivery, confirmed, mayBounce bool) {
+// watched lets d tell its outcome through a channel.
+func watched(d *delivery) (*delivery, chan outcome) {
+	outcomes := make(chan outcome, 1)
+	d.told = func(o outcome) { outcomes <- o }
+	return d, outcomes
+}
+
+func wantOutcome(t *testing.T, outcomes chan outcome, confirmed, mayBounce bool) {
 	t.Helper()
 	select {
-	case o := <-d.outcome:
+	case o := <-outcomes:
 		if (o.err == nil) != confirmed || o.err != nil && !mayBounce {
-			t.Fatalf("%s is settled with %q, %v", d.wireID, o.status, o.err)
+			t.Fatalf("settled with %q, %v", o.status, o.err)
 		}
 	default:
 		if confirmed {
-			t.Fatalf("%s is not settled", d.wireID)
+			t.Fatal("not settled")
 		}
 	}
 }

@@ -64,6 +64,9 @@ func (m *metrics) state(s State) {
 	}
 }
 
+// withdrawn counts a message that was not sent because nobody waited any more.
+func (m *metrics) withdrawn() { m.messages.WithLabelValues("not_sent").Inc() }
+
 // delivered counts one message by a closed list of labels.
 func (m *metrics) delivered(o outcome) {
 	label := "bounced"

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/secret"
 	"posthorn/internal/stream"
@@ -201,4 +202,37 @@ func body(e *stream.Element) string {
 		return ""
 	}
 	return b.Text
+}
+
+// Deliver submits m and waits for what becomes of it, no longer than the confirm
+// timeout.
+func (c *Component) Deliver(ctx context.Context, m *message.Message) (message.Status, error) {
+	outcomes := make(chan outcome, 1)
+	withdraw, err := c.Submit(m, func(status message.Status, err error) {
+		o := outcome{status: status}
+		if err != nil {
+			o.err = fault.Of(err)
+		}
+		outcomes <- o
+	})
+	if err != nil {
+		return "", err
+	}
+	timeout := time.NewTimer(c.opts.ConfirmTimeout)
+	defer timeout.Stop()
+	select {
+	case o := <-outcomes:
+		return o.result()
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	if withdraw() {
+		return "", fault.New(fault.Unavailable, "not taken in time")
+	}
+	select {
+	case o := <-outcomes:
+		return o.result()
+	default:
+		return "", fault.New(fault.Unconfirmed, "not confirmed in time")
+	}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // A queue holds the deliveries that wait for the writer: a line for each sender,
-// served in turns, so that who sends a thousand messages delays another's one by
-// one. It is bounded, and a line may be no longer than what is still free: there
+// and another for what was kept of theirs, served in turns, so that who sends a
+// thousand messages delays another's one by one. It is bounded, and a line may be no longer than what is still free: there
 // is always room for one more sender, however many flood.
 type queue struct {
 	size    int           // deliveries
@@ -16,22 +16,27 @@ type queue struct {
 
 	// Guarded by mu.
 	mu          sync.Mutex
-	lines       map[message.JID]*line // by sender; none is empty
-	first, last *line                 // in the order of their turns
+	lines       map[lineKey]*line // none is empty
+	first, last *line             // in the order of their turns
 	length      int
 	enough      int // how many have to wait before the writer is woken
 }
 
+type lineKey struct {
+	sender message.JID
+	kept   bool
+}
+
 // A line is what one sender has waiting, in order.
 type line struct {
-	sender      message.JID
+	lineKey
 	first, last *delivery
 	length      int
 	next        *line
 }
 
 func newQueue(size int) *queue {
-	return &queue{size: size, waiting: make(chan struct{}, 1), lines: make(map[message.JID]*line)}
+	return &queue{size: size, waiting: make(chan struct{}, 1), lines: make(map[lineKey]*line)}
 }
 
 // push appends d to its sender's line. It reports false where that has its
@@ -39,13 +44,14 @@ func newQueue(size int) *queue {
 func (q *queue) push(d *delivery) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l := q.lines[d.message.From]
+	key := lineKey{d.message.From, d.kept()}
+	l := q.lines[key]
 	if l != nil && l.length >= q.size-q.length || q.length == q.size {
 		return false
 	}
 	if l == nil {
-		l = &line{sender: d.message.From}
-		q.lines[l.sender] = l
+		l = &line{lineKey: key}
+		q.lines[key] = l
 		q.append(l)
 	}
 	if l.first == nil {
@@ -91,9 +97,35 @@ func (q *queue) pop() *delivery {
 	if l.length > 0 {
 		q.append(l)
 	} else {
-		delete(q.lines, l.sender)
+		delete(q.lines, l.lineKey)
 	}
 	return d
+}
+
+// removeKept takes out what was kept, each sender's in order.
+func (q *queue) removeKept() (removed []*delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.first
+	for q.first, q.last = nil, nil; l != nil; {
+		next := l.next
+		if l.kept {
+			removed = append(removed, l.all()...)
+			q.length -= l.length
+			delete(q.lines, l.lineKey)
+		} else {
+			q.append(l)
+		}
+		l = next
+	}
+	return removed
+}
+
+func (l *line) all() (all []*delivery) {
+	for d := l.first; d != nil; d = d.next {
+		all = append(all, d)
+	}
+	return all
 }
 
 // append gives l the last turn. The caller holds mu.

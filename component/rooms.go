@@ -3,6 +3,7 @@ package component
 import (
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,7 +106,7 @@ func (r *rooms) find(p place) (*seat, *fault.Error) {
 		return s, nil
 	}
 	if len(r.seats) >= maxSeats && !r.makePlace() {
-		return nil, fault.New(fault.Unavailable, "too many rooms are being joined: try again")
+		return nil, fault.New(fault.Unavailable, "too many rooms are being joined: try again").MayPass()
 	}
 	s := &seat{place: p}
 	r.seats[p] = s
@@ -132,7 +133,7 @@ func (r *rooms) makePlace() bool {
 // claim it again. The caller holds mu.
 func (r *rooms) hold(s *seat, d *delivery) *fault.Error {
 	if r.held >= maxHeld {
-		return fault.New(fault.Unavailable, "too many messages are waiting for rooms: try again")
+		return fault.New(fault.Unavailable, "too many messages are waiting for rooms: try again").MayPass()
 	}
 	r.held++
 	s.waiting = append(s.waiting, d)
@@ -197,7 +198,7 @@ func (r *rooms) tryAgain(d *delivery, e *stream.Element) *fault.Error {
 		}
 		return r.hold(s, d)
 	case condition == "not-acceptable":
-		return fault.New(fault.Unavailable, "the room takes the seat of %s away again: try again", d.occupant.Bare())
+		return fault.New(fault.Unavailable, "the room takes the seat of %s away again: try again", d.occupant.Bare()).MayPass()
 	case condition == "forbidden":
 		return fault.New(fault.Forbidden, "the room lets %s not speak: a moderator has to give it voice", d.occupant.Bare())
 	case s.asked == "" && s.nick == "":
@@ -356,6 +357,23 @@ func (r *rooms) refuseAll(err *fault.Error) {
 	r.again, r.held = nil, 0
 }
 
+// handBack refuses those that wait for a seat and were kept before.
+func (r *rooms) handBack(err *fault.Error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	refuse := func(d *delivery) bool {
+		if d.kept() {
+			r.held--
+			r.refuse(d, err)
+		}
+		return d.kept()
+	}
+	for _, s := range r.seats {
+		s.waiting = slices.DeleteFunc(s.waiting, refuse)
+	}
+	r.again = slices.DeleteFunc(r.again, refuse)
+}
+
 // sweep ends joins that take too long, and leaves seats in which nobody spoke.
 func (r *rooms) sweep(now time.Time) {
 	r.mu.Lock()
@@ -364,7 +382,7 @@ func (r *rooms) sweep(now time.Time) {
 		switch {
 		case s.asked != "" && now.Sub(s.since) > r.patient:
 			s.asked = ""
-			r.giveUp(s, fault.New(fault.Unavailable, "the room %s did not answer in time: the message was not sent", s.room))
+			r.giveUp(s, fault.New(fault.Unavailable, "the room %s did not answer in time: the message was not sent", s.room).MayPass())
 		case s.asked == "" && now.Sub(s.used) > r.idle:
 			r.leave(s)
 		}

@@ -11,14 +11,14 @@ import (
 )
 
 // Run connects and keeps connecting until ctx ends. When it returns there is
-// no connection, and everybody in Deliver has an answer.
+// no connection, and every message that was submitted has its outcome.
 func (c *Component) Run(ctx context.Context) {
 	var wait backoff
 	for {
 		err := c.runSession(ctx)
 		if ctx.Err() != nil {
 			c.setState(Down)
-			c.refuseWaiting(fault.New(fault.Unavailable, "posthorn is stopping: try again"))
+			c.refuseWaiting(fault.New(fault.Unavailable, "posthorn is stopping: try again").MayPass())
 			return
 		}
 		if errors.Is(err, errNotDirect) {
@@ -28,6 +28,7 @@ func (c *Component) Run(ctx context.Context) {
 		c.forgetRefusals(err)
 		c.setState(state)
 		c.logEnd(err, delay)
+		c.handBack(unavailable(err))
 		if state != Resuming {
 			c.refuseWaiting(unavailable(err))
 		}
@@ -94,7 +95,18 @@ func (c *Component) settle(written []*delivery, err error) {
 // unconfirmed is the answer for a message that was written on a stream that
 // has ended.
 func unconfirmed(err error) *fault.Error {
-	return fault.Wrap(err, fault.Unconfirmed, "the connection to the XMPP server was lost before it confirmed the message, which may or may not have been delivered")
+	return fault.Wrap(err, fault.Unconfirmed, "the connection to the XMPP server was lost before it confirmed the message, which may or may not have been delivered").MayPass()
+}
+
+// handBack is for the end of a stream: what was kept and waits for its turn is
+// not for the next one.
+func (c *Component) handBack(err *fault.Error) {
+	c.rooms.handBack(err)
+	for _, d := range c.queue.removeKept() {
+		if d.claim() {
+			c.resolve(d, outcome{err: err})
+		}
+	}
 }
 
 // refuseWaiting answers everybody who waits for a stream.

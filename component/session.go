@@ -268,10 +268,15 @@ func (s *session) encodeToUser(d *delivery) *fault.Error {
 
 func (s *session) append(d *delivery, v voice) *fault.Error {
 	before := len(s.buf)
-	s.buf = d.append(s.buf, s.c.opts.Domain, v)
-	if size := len(s.buf) - before; size > s.c.opts.MaxStanza {
+	s.buf = d.append(s.buf, s.c.opts.Domain, v, d.message.Accepted)
+	err := s.c.tooLarge(len(s.buf) - before)
+	if err != nil && !d.message.Accepted.IsZero() { // it fitted when it was accepted, without saying so
+		s.buf = d.append(s.buf[:before], s.c.opts.Domain, v, time.Time{})
+		err = s.c.tooLarge(len(s.buf) - before)
+	}
+	if err != nil {
 		s.buf = s.buf[:before]
-		return fault.New(fault.TooLarge, "the message takes %d bytes on the stream, and the limit (component.max_stanza) is %d: send less", size, s.c.opts.MaxStanza)
+		return fault.Of(err)
 	}
 	return nil
 }

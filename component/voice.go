@@ -88,20 +88,22 @@ func (s *session) findVoices(ctx context.Context) error {
 type question struct {
 	host     string
 	toNobody *delivery
+	bounced  chan bool // capacity 1: the outcome of toNobody
 }
 
 func (s *session) ask(host string) question {
 	nobody := message.JID("posthorn-" + strings.ToLower(rand.Text()) + "@" + host)
 	m := &message.Message{From: nobody, To: nobody, Type: message.Chat, ID: rand.Text()}
-	d := &delivery{message: m, wireID: m.ID, outcome: make(chan outcome, 1)}
+	bounced := make(chan bool, 1)
+	d := &delivery{message: m, wireID: m.ID, told: func(o outcome) { bounced <- o.err != nil }}
 	s.mu.Lock()
 	s.echoes[m.ID] = false
 	s.mu.Unlock()
 	toSelf := *m
 	toSelf.To = message.JID(s.c.opts.Domain)
-	s.buf = appendMessage(s.buf, &toSelf, "")
-	s.buf = appendMessage(s.buf, m, "")
-	return question{host, d}
+	s.buf = appendMessage(s.buf, &toSelf, "", "", time.Time{})
+	s.buf = appendMessage(s.buf, m, "", "", time.Time{})
+	return question{host, d, bounced}
 }
 
 // tryDirect asks about every host that did not refuse lately.
@@ -131,9 +133,9 @@ func (s *session) hearAnswers(ctx context.Context, questions []question) error {
 	timeout := time.NewTimer(stalled)
 	defer timeout.Stop()
 	for _, q := range questions {
-		var answer outcome
+		var bounced bool
 		select {
-		case answer = <-q.toNobody.outcome:
+		case bounced = <-q.bounced:
 		case <-timeout.C:
 			return errStalled
 		case <-ctx.Done():
@@ -144,7 +146,7 @@ func (s *session) hearAnswers(ctx context.Context, questions []question) error {
 			continue
 		}
 		delete(s.c.notDirect, q.host)
-		s.c.learn(q.host, func(v *voice) { v.direct, v.tells = true, answer.err != nil })
+		s.c.learn(q.host, func(v *voice) { v.direct, v.tells = true, bounced })
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A Kind says what sort of failure an Error is. The list is closed: every
@@ -22,6 +23,7 @@ const (
 	Unauthenticated              // who is it?
 	Forbidden                    // known, and not allowed
 	NoSuchPage                   // no such path here
+	NoSuchMessage                // nothing is known of a message of that id
 	Undeliverable                // the server would not deliver to this recipient
 	MethodNotAllowed             // the path takes other methods
 	SlowRequest                  // the request did not arrive in time
@@ -37,6 +39,41 @@ const (
 	kinds // how many there are
 )
 
+// names are what kinds are called, for programs: stable, and kept in databases.
+// Never written to.
+var names = [kinds]string{
+	Internal:         "internal",
+	Malformed:        "malformed",
+	Unauthenticated:  "unauthenticated",
+	Forbidden:        "forbidden",
+	NoSuchPage:       "no-such-page",
+	NoSuchMessage:    "no-such-message",
+	Undeliverable:    "undeliverable",
+	MethodNotAllowed: "method-not-allowed",
+	SlowRequest:      "slow-request",
+	Conflict:         "conflict",
+	TooLarge:         "too-large",
+	Unsupported:      "unsupported",
+	Unsendable:       "unsendable",
+	Rejected:         "rejected",
+	RemoteFailed:     "remote-failed",
+	Unavailable:      "unavailable",
+	Unconfirmed:      "unconfirmed",
+}
+
+// String gives the kind's name.
+func (k Kind) String() string {
+	if k < 0 || k >= kinds {
+		k = Internal
+	}
+	return names[k]
+}
+
+// KindOf finds the kind of that name, Internal where there is none.
+func KindOf(name string) Kind {
+	return Kind(max(0, slices.Index(names[:], name)))
+}
+
 // Kinds lists every kind, for the tests that keep the tables complete.
 func Kinds() []Kind {
 	all := make([]Kind, kinds)
@@ -51,6 +88,8 @@ type Error struct {
 	Kind   Kind
 	Public string // one line a person can act on, without secrets
 	Err    error  // the cause, for the log; may be nil
+
+	Passing bool // it may be otherwise later, without anybody's doing
 }
 
 // New makes an Error without a cause; format and args give the public line.
@@ -62,6 +101,12 @@ func New(kind Kind, format string, args ...any) *Error {
 // which does not repeat the cause.
 func Wrap(err error, kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Public: fmt.Sprintf(format, args...), Err: err}
+}
+
+// MayPass says of e that trying again later makes sense, and gives it back.
+func (e *Error) MayPass() *Error {
+	e.Passing = true
+	return e
 }
 
 // Error gives the public line and the cause: text for the log.

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -28,6 +29,10 @@ type Message struct {
 	Replace  string // XEP-0308: the id of the message that this one corrects
 	Nick     string // the nickname asked for in a room
 	Password string // of the room (XEP-0045 §7.2.6)
+
+	TTL      time.Duration `json:"-"` // for how long it is worth sending; 0: as long as it is kept
+	Kept     bool          `json:"-"` // it is on disk, whatever becomes of it
+	Accepted time.Time     `json:"-"` // when it was accepted, if it has been late since; else zero
 }
 
 // OOB is a URL beside the text (XEP-0066: Out of Band Data).
@@ -77,6 +82,8 @@ const (
 	Delivered Status = "delivered"
 	// Routed: the server took the message and tells no more.
 	Routed Status = "routed"
+	// Kept: the message is on disk, and will be sent or expire visibly.
+	Kept Status = "queued"
 )
 
 // maxShort bounds the fields that are not text for people, in bytes. The
