@@ -1,0 +1,75 @@
+package store
+
+import "context"
+
+// migrations make the tables, each from the state that the ones before it left.
+// One that was published is never changed. INTEGER means 64 bits.
+var migrations = []string{
+	`CREATE TABLE messages (
+		seq       INTEGER NOT NULL PRIMARY KEY,
+		sender    TEXT    NOT NULL,
+		recipient TEXT    NOT NULL,
+		id        TEXT    NOT NULL,
+		content   BLOB, -- NULL once the outcome is final
+		state     TEXT    NOT NULL,
+		attempts  INTEGER NOT NULL,
+		code      TEXT    NOT NULL,
+		detail    TEXT    NOT NULL,
+		expires   INTEGER NOT NULL,
+		wake      INTEGER NOT NULL,
+		size      INTEGER NOT NULL,
+		scope     TEXT    NOT NULL,
+		digest    TEXT    NOT NULL
+	);
+	CREATE INDEX messages_id ON messages (id, sender);
+	CREATE INDEX messages_line ON messages (sender, seq) WHERE state = 'queued';
+	CREATE INDEX messages_open ON messages (seq) WHERE ` + open + `;
+	CREATE INDEX messages_wake ON messages (wake);
+	CREATE INDEX messages_scope ON messages (scope) WHERE scope <> ''`,
+}
+
+// open is the condition of records that are pending.
+const open = `state IN ('queued', 'waiting', 'unconfirmed')`
+
+// migrate brings the tables to the newest version, or gives an error where they
+// are not of it.
+func (c *connection) migrate(may bool) error {
+	if !may {
+		return c.checkVersion()
+	}
+	if _, err := c.conn.ExecContext(context.Background(), `CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL PRIMARY KEY)`); err != nil {
+		return err
+	}
+	version, err := c.version()
+	for ; err == nil && int(version) < len(migrations); version++ {
+		err = c.transact(func() error {
+			if _, err := c.conn.ExecContext(context.Background(), migrations[version]); err != nil {
+				return err
+			}
+			_, err := c.conn.ExecContext(context.Background(), `INSERT INTO versions (version) VALUES ($1)`, version+1)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return c.checkVersion()
+}
+
+// version is how many of the migrations the tables have seen.
+func (c *connection) version() (int64, error) {
+	return c.number(`SELECT coalesce(max(version), 0) FROM versions`)
+}
+
+func (c *connection) checkVersion() error {
+	version, err := c.version()
+	switch {
+	case err != nil:
+		return err
+	case int(version) > len(migrations):
+		return errNewer
+	case int(version) < len(migrations):
+		return errOlder
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"posthorn/internal/message"
+)
+
+// A write is a part of the next transaction.
+type write struct {
+	do   func(*connection) error
+	done chan error // capacity 1: Run does not wait for who has gone
+}
+
+// commitOnce lets Run do something in a transaction, and waits until it is on
+// disk. ctx bounds the wait for a place alone: what has begun has an outcome.
+func (s *Store) commitOnce(ctx context.Context, do func(*connection) error) error {
+	if err := s.Failure(); err != nil {
+		return unavailable(err)
+	}
+	w := &write{do, make(chan error, 1)}
+	select {
+	case s.writes <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return <-w.done
+}
+
+// write commits w together with all that wait beside it.
+func (s *Store) write(w *write) {
+	batch := []*write{w}
+	for len(batch) < maxBatch {
+		select {
+		case w := <-s.writes:
+			batch = append(batch, w)
+			continue
+		default:
+		}
+		break
+	}
+	err := s.transact(batch)
+	s.setFailure(err)
+	if err != nil {
+		err = unavailable(err)
+	}
+	for _, w := range batch {
+		w.done <- err
+	}
+}
+
+// transact commits a batch, an empty one to see whether that works.
+func (s *Store) transact(batch []*write) error {
+	if s.writer == nil {
+		return s.Failure()
+	}
+	began := time.Now()
+	err := s.writer.transact(func() error {
+		if len(batch) == 0 {
+			_, err := s.writer.exec(`UPDATE versions SET version = version`)
+			return err
+		}
+		for _, w := range batch {
+			if err := w.do(s.writer); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.commit.Observe(time.Since(began).Seconds())
+	if err == nil {
+		return nil
+	}
+	if !passes(err) {
+		s.closeDatabase() // it is looked at again before it is used
+	}
+	return explain(s.opts.Path, err)
+}
+
+// transact commits what do does, or nothing of it.
+func (c *connection) transact(do func() error) error {
+	if _, err := c.conn.ExecContext(context.Background(), `BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		_, err = c.conn.ExecContext(context.Background(), `COMMIT`)
+	}
+	if err != nil {
+		_, _ = c.conn.ExecContext(context.Background(), `ROLLBACK`) // some errors have done so already
+	}
+	return err
+}
+
+// Put keeps records, all or none, and returns when they are on disk. Where they
+// have a Scope of which there are records already, it keeps nothing and gives
+// those.
+func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []message.Record, err error) {
+	contents := make([][]byte, len(records))
+	for i := range records {
+		if contents[i], err = json.Marshal(records[i].Message); err != nil {
+			return nil, err
+		}
+	}
+	err = s.commitOnce(ctx, func(c *connection) (err error) {
+		if scope := records[0].Scope; scope != "" {
+			if earlier, err = c.find(message.Query{Scope: scope}); err != nil || len(earlier) > 0 {
+				return err
+			}
+		}
+		for i := range records {
+			if err := c.insert(&records[i], contents[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return earlier, err
+}
+
+func (c *connection) insert(r *message.Record, content []byte) error {
+	_, err := c.exec(`INSERT INTO messages (seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		r.Seq, string(r.From), string(r.To), r.ID, content, string(r.State), r.Attempts, r.Code, r.Detail, r.Expires.UnixNano(), r.Wake.UnixNano(), r.Size, r.Scope, r.Digest)
+	return err
+}
+
+// Settle writes what has become of records, and gives for each whether it was
+// still what it was before. The texts of those that are final are dropped; a record
+// that is pending again gets the Message that it is given.
+func (s *Store) Settle(ctx context.Context, changes []message.Change) (applied []bool, err error) {
+	contents := make([][]byte, len(changes))
+	for i := range changes {
+		if c := &changes[i]; c.State.Pending() && !c.Before.Pending() {
+			if contents[i], err = json.Marshal(c.Message); err != nil {
+				return nil, err
+			}
+		}
+	}
+	err = s.commitOnce(ctx, func(c *connection) error {
+		applied = make([]bool, len(changes))
+		for i := range changes {
+			if applied[i], err = c.settle(&changes[i], contents[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return applied, err
+}
+
+func (c *connection) settle(change *message.Change, content []byte) (applied bool, err error) {
+	text := `NULL`
+	args := []any{change.Seq, string(change.Before), string(change.State), change.Attempts, change.Code, change.Detail, change.Wake.UnixNano(), change.Expires.UnixNano()}
+	switch {
+	case content != nil:
+		text = `$9`
+		args = append(args, content)
+	case change.State.Pending():
+		text = `content`
+	}
+	n, err := c.exec(`UPDATE messages SET state = $3, attempts = $4, code = $5, detail = $6, wake = $7, expires = $8, content = `+text+`
+		WHERE seq = $1 AND state = $2`, args...)
+	return n > 0, err
+}
+
+// Forget removes final records whose time is over, and the oldest of those that
+// are more than keep. It gives how many it removed.
+func (s *Store) Forget(ctx context.Context, now time.Time, keep int) (removed int, err error) {
+	err = s.commitOnce(ctx, func(c *connection) error {
+		until := now.UnixNano()
+		if more, err := c.number(`SELECT coalesce((SELECT wake FROM messages WHERE NOT `+open+` ORDER BY wake DESC LIMIT 1 OFFSET $1), 0)`, keep); err != nil {
+			return err
+		} else if more > until {
+			until = more
+		}
+		n, err := c.exec(`DELETE FROM messages WHERE wake <= $1 AND NOT `+open, until)
+		removed = int(n)
+		return err
+	})
+	return removed, err
+}
