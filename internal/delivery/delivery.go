@@ -1,0 +1,346 @@
+// Package delivery decides about each message: hand it over to the XMPP server now,
+// or keep it; and it sees to it that whatever was kept is sent or expires visibly.
+//
+// The way of a message:
+//
+//  1. While the stream is up and nothing else from this sender to this recipient
+//     is in line, it is handed over, and its sender waits for what becomes of it.
+//     So in quiet times nothing touches the disk.
+//  2. If it could not be sent, or its outcome is not known in time, or it bounced
+//     for a reason that may pass, it is kept, and only then answered "queued"
+//     (keep.go). So is one that has to wait in line, and one with an idempotency
+//     key, before it is sent (once.go); while the stream is up their senders wait
+//     for the outcome all the same.
+//  3. The outbox hands over what is in line, in the order of acceptance, many at a
+//     time, since the stream keeps order (outbox.go). What was on a stream that
+//     ended goes back in line; what bounced for a reason that may pass leaves the
+//     line until its next try.
+//  4. Outcomes are written, many at a time, and only then told (settle.go).
+//
+// It knows neither XMPP nor SQL: a sender and a keeper are what it is given. Without
+// a keeper nothing is kept, and messages are only handed over.
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// Options say how long to wait, and what to keep.
+type Options struct {
+	ConfirmTimeout time.Duration // how long a sender waits for an outcome
+	Keep           time.Duration // how long a message is tried
+	MaxKept        int64         // bytes of messages, a tenth of it for one sender
+	Remember       time.Duration // how long an outcome is known
+	Up             func() bool   // whether messages could be sent now
+	Log            *slog.Logger
+	Metrics        prometheus.Registerer
+}
+
+// A sender puts messages on the stream. The package component documents Submit
+// and Fits.
+type sender interface {
+	Submit(m *message.Message, told func(message.Status, error)) (withdraw func() bool, err error)
+	Fits(m *message.Message) error
+}
+
+// A keeper is the database. The package store documents its methods.
+type keeper interface {
+	Put(ctx context.Context, records []message.Record) (earlier []message.Record, err error)
+	Settle(ctx context.Context, changes []message.Change) (applied []bool, err error)
+	Select(ctx context.Context, q message.Query) ([]message.Record, error)
+	Forget(ctx context.Context, now time.Time, keep int) (removed int, err error)
+	Tally(ctx context.Context) (piles []message.Pile, last int64, err error)
+	Changed(ctx context.Context) (bool, error)
+}
+
+// A Delivery delivers messages. Make it with New, and give it a goroutine with Run.
+type Delivery struct {
+	opts    Options // immutable after New
+	sender  sender
+	keeper  keeper // nil: nothing is kept
+	metrics *metrics
+
+	last   atomic.Int64 // the newest Seq
+	inLine atomic.Int64 // records in line, of everybody
+
+	work   chan struct{} // there may be something to hand over; capacity 1, a mark
+	settle chan struct{} // there is something to settle; capacity 1, a mark
+	slots  chan struct{} // holds one for each record that the outbox has handed over and not settled
+
+	// Held for reading from before a write until what mu guards agrees with it;
+	// for writing while that is counted anew.
+	steady sync.RWMutex
+
+	// Guarded by mu.
+	mu         sync.Mutex
+	loaded     bool                           // the accounts are those of the keeper
+	kept       int64                          // bytes of what is pending, of everybody
+	remembered int                            // records whose outcome is final
+	accounts   map[message.JID]*account       // by sender, of those who have something pending
+	flights    map[int64]struct{}             // Seq of the records that the stream has
+	watchers   map[int64]chan message.Outcome // by Seq; capacity 1, written once
+	settled    []settlement                   // to be written, in this order
+	renewed    bool                           // there is a new stream since it was last looked at
+	calls      map[string]*call               // requests with an idempotency key under way, by Scope
+}
+
+// window is how many messages the outbox has on the stream at once: enough to
+// keep the server busy, and little enough for a fresh message to wait behind.
+const window = 512
+
+// New makes a Delivery that hands over to s and keeps with k, which may be nil.
+func New(opts Options, s sender, k keeper) *Delivery {
+	d := &Delivery{
+		opts: opts, sender: s, keeper: k,
+		work:     make(chan struct{}, 1),
+		settle:   make(chan struct{}, 1),
+		slots:    make(chan struct{}, window),
+		accounts: make(map[message.JID]*account),
+		flights:  make(map[int64]struct{}),
+		watchers: make(map[int64]chan message.Outcome),
+		calls:    make(map[string]*call),
+	}
+	d.metrics = newMetrics(opts.Metrics, d)
+	return d
+}
+
+// Open reads what is kept. It may be called again, and Run does so in any case.
+func (d *Delivery) Open(ctx context.Context) error {
+	if d.keeper == nil {
+		return nil
+	}
+	return d.reload(ctx)
+}
+
+// Run hands over what is kept until ctx ends, and then waits for what is on the
+// stream, no longer than the confirm timeout. Neither the stream nor the store may
+// end before it.
+func (d *Delivery) Run(ctx context.Context) {
+	if d.keeper == nil {
+		<-ctx.Done()
+		return
+	}
+	settling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var settled, running sync.WaitGroup
+	settled.Go(func() { d.settleAll(settling) })
+	running.Go(func() { d.drain(ctx) })
+	running.Go(func() { d.sweep(ctx) })
+	running.Wait()
+	d.land()
+	stop()
+	settled.Wait()
+}
+
+// land waits until nothing of the outbox is on the stream.
+func (d *Delivery) land() {
+	timeout := time.NewTimer(d.opts.ConfirmTimeout)
+	defer timeout.Stop()
+	for range window {
+		select {
+		case d.slots <- struct{}{}:
+		case <-timeout.C:
+			return
+		}
+	}
+}
+
+// StreamChanged is to be called when Up may have changed. It does not block.
+func (d *Delivery) StreamChanged() {
+	if d.opts.Up() {
+		d.mu.Lock()
+		d.renewed = true
+		d.mu.Unlock()
+		notify(d.settle)
+		notify(d.work)
+	}
+}
+
+// Deliver delivers the messages of one request, all at once, and gives what
+// became of each, in their order. The error, a *fault.Error, is of the request as
+// a whole: nothing of it was sent or kept.
+func (d *Delivery) Deliver(ctx context.Context, r message.Request) ([]message.Outcome, error) {
+	switch {
+	case r.Scope != "" && d.keeper != nil:
+		return d.once(ctx, r)
+	case len(r.Messages) == 1:
+		return []message.Outcome{d.hand(ctx, r.Messages[0])}, nil
+	}
+	outcomes := make([]message.Outcome, len(r.Messages))
+	var under sync.WaitGroup
+	for i, m := range r.Messages {
+		under.Go(func() { outcomes[i] = d.hand(ctx, m) })
+	}
+	under.Wait()
+	return outcomes, nil
+}
+
+// A handover is a message on its way without having been kept.
+type handover struct {
+	record message.Record
+	told   chan message.Outcome // capacity 1
+	kept   atomic.Bool          // nobody waits for told any more: the record is in the store
+}
+
+// hand hands m over and waits for what becomes of it, no longer than the confirm
+// timeout. Where that leads to nothing, m is kept.
+func (d *Delivery) hand(ctx context.Context, m *message.Message) message.Outcome {
+	h := &handover{record: d.record(m), told: make(chan message.Outcome, 1)}
+	if d.waits(m) {
+		return d.lineUp(ctx, h.record)
+	}
+	withdraw, err := d.sender.Submit(m, func(status message.Status, err error) { d.tell(h, message.Outcome{Status: status, Err: err}) })
+	if err != nil {
+		return d.orKeep(ctx, h.record, message.Outcome{Err: err})
+	}
+	timeout := time.NewTimer(d.opts.ConfirmTimeout)
+	defer timeout.Stop()
+	select {
+	case o := <-h.told:
+		return d.orKeep(ctx, h.record, o)
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	if !withdraw() {
+		return d.overdue(ctx, h)
+	}
+	return d.orKeep(ctx, h.record, message.Outcome{Err: fault.New(fault.Unavailable, "the XMPP server did not take the message in time: it was not sent").MayPass()})
+}
+
+// tell takes the outcome of a handover.
+func (d *Delivery) tell(h *handover, o message.Outcome) {
+	h.told <- o
+	if h.kept.Load() {
+		d.takeLate(h)
+	}
+}
+
+// takeLate settles a handover that is kept, if its outcome is there and nobody
+// else has taken it.
+func (d *Delivery) takeLate(h *handover) {
+	select {
+	case o := <-h.told:
+		d.returned(h.record, o, false)
+	default:
+	}
+}
+
+// overdue is for a message that is on the stream, whose outcome is not known: it
+// is kept until it is, and goes again only when the stream has ended.
+func (d *Delivery) overdue(ctx context.Context, h *handover) message.Outcome {
+	select {
+	case o := <-h.told:
+		return d.orKeep(ctx, h.record, o)
+	default:
+	}
+	unknown := message.Outcome{Err: fault.New(fault.Unconfirmed, "the XMPP server did not confirm the message in time: it may or may not have been delivered")}
+	if d.keeper == nil || ctx.Err() != nil {
+		return unknown
+	}
+	h.record.Attempts, h.record.Code, h.record.Detail = 1, fault.Unconfirmed.String(), fault.Of(unknown.Err).Public
+	d.mu.Lock()
+	d.flights[h.record.Seq] = struct{}{}
+	d.mu.Unlock()
+	if err := d.keep(h.record); err != nil {
+		d.mu.Lock()
+		delete(d.flights, h.record.Seq)
+		d.mu.Unlock()
+		return unknown
+	}
+	h.kept.Store(true)
+	d.takeLate(h)
+	return message.Outcome{Status: message.Kept}
+}
+
+// orKeep gives an outcome where it is one, and else keeps the message: but for
+// nobody who has gone.
+func (d *Delivery) orKeep(ctx context.Context, r message.Record, o message.Outcome) message.Outcome {
+	d.judge(&r, o, true)
+	if d.keeper == nil || !r.State.Pending() || ctx.Err() != nil {
+		return o
+	}
+	if err := d.keep(r); err != nil {
+		return message.Outcome{Err: notKept(fault.Of(o.Err), fault.Of(err))}
+	}
+	return message.Outcome{Status: message.Kept}
+}
+
+// notKept is the answer for a message that was refused and could not be kept. One
+// that may have been delivered, or has bounced, is still that.
+func notKept(refused, kept *fault.Error) *fault.Error {
+	switch {
+	case refused.Kind != fault.Unavailable:
+		return refused
+	case kept.Kind != fault.Unavailable:
+		return kept
+	}
+	return fault.Wrap(kept, fault.Unavailable, "%s; %s", refused.Public, kept.Public)
+}
+
+// Find gives what is known of the messages that a sender has sent with an id, one
+// for each recipient, the newest; none is no error.
+func (d *Delivery) Find(ctx context.Context, sender message.JID, id string) (found []message.Record, err error) {
+	if d.keeper == nil {
+		return nil, nil
+	}
+	records, err := d.keeper.Select(ctx, message.Query{From: sender, ID: id, Newest: true, Limit: maxFound})
+	seen := make(map[message.JID]bool)
+	for _, r := range records {
+		if !seen[r.To] && r.State != message.Failed {
+			found = append(found, r)
+		}
+		seen[r.To] = true
+	}
+	return found, err
+}
+
+// maxFound bounds what is read of one id: twice what one request can send.
+const maxFound = 200
+
+// record makes what would be kept of m.
+func (d *Delivery) record(m *message.Message) message.Record {
+	r := message.Record{
+		Seq: d.next(), From: m.From, To: m.To, ID: m.ID, Message: m,
+		State: message.Queued, Size: sizeOf(m),
+	}
+	r.Expires = r.Accepted().Add(d.opts.Keep)
+	if m.TTL > 0 && m.TTL < d.opts.Keep {
+		r.Expires = r.Accepted().Add(m.TTL)
+	}
+	r.Wake = r.Expires
+	return r
+}
+
+// overhead is what a record takes beside its texts, indexes included, in bytes.
+const overhead = 1024
+
+func sizeOf(m *message.Message) int64 {
+	return overhead + int64(len(m.Body)+len(m.Subject)+len(m.HTML)+len(m.OOB.URL)+len(m.OOB.Desc))
+}
+
+// next is the time, made later than any before.
+func (d *Delivery) next() int64 {
+	for {
+		last := d.last.Load()
+		next := max(time.Now().UnixNano(), last+1)
+		if d.last.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}
+
+// notify leaves a mark in a channel of capacity 1.
+func notify(mark chan<- struct{}) {
+	select {
+	case mark <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,256 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// An account is what one sender has kept. All of it is guarded by Delivery.mu.
+type account struct {
+	records int                 // pending
+	bytes   int64               // of them
+	lines   map[message.JID]int // by recipient: how many are in line, those on the stream included; none is 0
+
+	// What the outbox knows.
+	look   bool      // there may be something behind cursor
+	cursor int64     // all in line up to this Seq is on the stream
+	resume time.Time // the stream would not take more: not before
+}
+
+// waits reports whether m has to wait in line, because others from its sender to
+// its recipient do.
+func (d *Delivery) waits(m *message.Message) bool {
+	if d.inLine.Load() == 0 {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.accounts[m.From]
+	return a != nil && a.lines[m.To] > 0
+}
+
+// lineUp keeps a record behind those that wait, and while the stream is up waits
+// with its sender for what becomes of it.
+func (d *Delivery) lineUp(ctx context.Context, r message.Record) message.Outcome {
+	outcomes, _, err := d.keepAndWait(ctx, []message.Record{r})
+	if err != nil {
+		return message.Outcome{Err: err}
+	}
+	return outcomes[0]
+}
+
+// keep puts one record into the store.
+func (d *Delivery) keep(r message.Record) error {
+	if err := d.sender.Fits(r.Message); err != nil && r.Attempts == 0 {
+		return err
+	}
+	_, err := d.put([]message.Record{r})
+	return err
+}
+
+// keepAndWait puts records into the store, all or none, and waits for what becomes
+// of them, while the stream is up and no longer than the confirm timeout. Of a
+// request that was kept before, it gives those records instead.
+func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (outcomes []message.Outcome, earlier []message.Record, err error) {
+	for _, r := range records {
+		if err := d.sender.Fits(r.Message); err != nil {
+			return nil, nil, err
+		}
+	}
+	watching := d.watch(records)
+	defer d.unwatch(records)
+	if earlier, err = d.put(records); err != nil || len(earlier) > 0 {
+		return nil, earlier, err
+	}
+	return d.await(ctx, watching), nil, nil
+}
+
+// await waits for outcomes. What is not known in time is kept.
+func (d *Delivery) await(ctx context.Context, watching []chan message.Outcome) []message.Outcome {
+	outcomes := make([]message.Outcome, len(watching))
+	patience := d.opts.ConfirmTimeout
+	if !d.opts.Up() {
+		patience = 0
+	}
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	over := false
+	for i, watch := range watching {
+		outcomes[i].Status = message.Kept
+		if over {
+			select {
+			case outcomes[i] = <-watch:
+			default:
+			}
+			continue
+		}
+		select {
+		case outcomes[i] = <-watch:
+		case <-timeout.C:
+			over = true
+		case <-ctx.Done():
+			over = true
+		}
+	}
+	return outcomes
+}
+
+// watch lets somebody wait for what becomes of records.
+func (d *Delivery) watch(records []message.Record) []chan message.Outcome {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	watching := make([]chan message.Outcome, len(records))
+	for i, r := range records {
+		watching[i] = make(chan message.Outcome, 1)
+		d.watchers[r.Seq] = watching[i]
+	}
+	return watching
+}
+
+func (d *Delivery) unwatch(records []message.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range records {
+		delete(d.watchers, r.Seq)
+	}
+}
+
+// put puts pending records of one sender into the store.
+func (d *Delivery) put(records []message.Record) (earlier []message.Record, err error) {
+	d.steady.RLock()
+	defer d.steady.RUnlock()
+	if err := d.reserve(records); err != nil {
+		return nil, err
+	}
+	// Who asked may go: what is kept has to be counted.
+	if earlier, err = d.keeper.Put(context.Background(), records); err != nil || len(earlier) > 0 {
+		d.release(records)
+		return earlier, err
+	}
+	d.metrics.kept.Add(float64(len(records)))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range records {
+		d.lookAt(&records[i])
+	}
+	return nil, nil
+}
+
+// reserve counts records before they are kept, or refuses them all.
+func (d *Delivery) reserve(records []message.Record) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.loaded {
+		return fault.Wrap(errors.New("delivery: the store was not read yet"), fault.Unavailable, "posthorn cannot keep messages now: try again").MayPass()
+	}
+	var bytes int64
+	for _, r := range records {
+		bytes += r.Size
+	}
+	sender := records[0].From
+	var own int64
+	if a := d.accounts[sender]; a != nil {
+		own = a.bytes
+	}
+	switch own += bytes; {
+	case d.kept+bytes > d.opts.MaxKept:
+		return fault.New(fault.Unavailable, "posthorn keeps as many messages as it may (delivery.max_kept): try again later").MayPass()
+	case own > d.opts.MaxKept/10:
+		return fault.New(fault.Unavailable, "posthorn keeps as many messages of %s as it may (a tenth of delivery.max_kept): try again later", sender).MayPass()
+	}
+	for _, r := range records {
+		d.count(&r, 1)
+	}
+	return nil
+}
+
+func (d *Delivery) release(records []message.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range records {
+		d.count(&r, -1)
+	}
+}
+
+// count adds a pending record to its sender's account, or takes it out. The caller
+// holds mu.
+func (d *Delivery) count(r *message.Record, n int) {
+	a := d.accounts[r.From]
+	if a == nil {
+		a = &account{lines: make(map[message.JID]int)}
+		d.accounts[r.From] = a
+	}
+	a.records += n
+	a.bytes += int64(n) * r.Size
+	d.kept += int64(n) * r.Size
+	if r.State == message.Queued {
+		d.line(a, r.To, n)
+	}
+	if a.records == 0 {
+		delete(d.accounts, r.From)
+	}
+}
+
+// line counts records that enter or leave the line. The caller holds mu.
+func (d *Delivery) line(a *account, to message.JID, n int) {
+	d.inLine.Add(int64(n))
+	if a.lines[to] += n; a.lines[to] == 0 {
+		delete(a.lines, to)
+	}
+}
+
+// lookAt lets the outbox look at a record, if that is in line. The caller holds
+// mu.
+func (d *Delivery) lookAt(r *message.Record) {
+	if a := d.accounts[r.From]; a != nil && r.State == message.Queued {
+		a.look = true
+		a.cursor = min(a.cursor, r.Seq-1)
+		notify(d.work)
+	}
+}
+
+// reload counts anew what is kept.
+func (d *Delivery) reload(ctx context.Context) error {
+	d.steady.Lock()
+	defer d.steady.Unlock()
+	piles, last, err := d.keeper.Tally(ctx)
+	if err != nil {
+		return err
+	}
+	for newest := d.last.Load(); newest < last && !d.last.CompareAndSwap(newest, last); newest = d.last.Load() {
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.accounts, d.kept, d.remembered = make(map[message.JID]*account), 0, 0
+	d.inLine.Store(0)
+	for _, p := range piles {
+		d.addPile(p)
+	}
+	d.loaded, d.renewed = true, true
+	notify(d.work)
+	notify(d.settle)
+	return nil
+}
+
+// addPile counts what reload has found. The caller holds mu.
+func (d *Delivery) addPile(p message.Pile) {
+	if p.From == "" {
+		d.remembered = p.Count
+		return
+	}
+	a := d.accounts[p.From]
+	if a == nil {
+		a = &account{lines: make(map[message.JID]int), look: true}
+		d.accounts[p.From] = a
+	}
+	a.records += p.Count
+	a.bytes += p.Size
+	d.kept += p.Size
+	if p.State == message.Queued {
+		d.line(a, p.To, p.Count)
+	}
+}

@@ -1,0 +1,141 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// A call is a request with an idempotency key that is under way. What it came to
+// is written before done is closed.
+type call struct {
+	digest   string
+	done     chan struct{}
+	outcomes []message.Outcome
+	err      error
+}
+
+// once delivers a request that may be a repetition of an earlier one: then it gives
+// what became of that, and sends nothing again but what had not been sent, kept or
+// refused for good. The records are on disk before anything is sent, so that a
+// crash does not forget the key.
+func (d *Delivery) once(ctx context.Context, r message.Request) ([]message.Outcome, error) {
+	c, first := d.join(r)
+	switch {
+	case c.digest != r.Digest:
+		return nil, otherRequest()
+	case first: // it goes on although its client goes: others may wait for the same
+		c.outcomes, c.err = d.first(context.WithoutCancel(ctx), r)
+		d.leave(r.Scope, c)
+	}
+	select {
+	case <-c.done:
+		return c.outcomes, c.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// join gives the call for a request, and whether it is the caller's to make.
+func (d *Delivery) join(r message.Request) (c *call, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.calls[r.Scope]; c != nil {
+		return c, false
+	}
+	c = &call{digest: r.Digest, done: make(chan struct{})}
+	d.calls[r.Scope] = c
+	return c, true
+}
+
+func (d *Delivery) leave(scope string, c *call) {
+	d.mu.Lock()
+	delete(d.calls, scope)
+	d.mu.Unlock()
+	close(c.done)
+}
+
+func otherRequest() error {
+	return fault.New(fault.Unsendable, "the Idempotency-Key was used for another message: take a new key for each")
+}
+
+func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outcome, error) {
+	records := make([]message.Record, len(r.Messages))
+	for i, m := range r.Messages {
+		records[i] = d.record(m)
+		records[i].Scope, records[i].Digest = r.Scope, r.Digest
+	}
+	outcomes, earlier, err := d.keepAndWait(ctx, records)
+	switch {
+	case err != nil || len(earlier) == 0:
+		return outcomes, err
+	case earlier[0].Digest != r.Digest:
+		return nil, otherRequest()
+	}
+	return d.repeat(ctx, r.Messages, earlier), nil
+}
+
+// repeat gives what became of an earlier request for the same messages.
+func (d *Delivery) repeat(ctx context.Context, messages []*message.Message, earlier []message.Record) []message.Outcome {
+	known := make(map[message.JID]message.Record)
+	for _, r := range earlier {
+		known[r.To] = r
+	}
+	outcomes := make([]message.Outcome, len(messages))
+	var again []message.Record
+	var places []int
+	for i, m := range messages {
+		r := known[m.To]
+		if !r.State.Pending() && !final(r.State) {
+			again, places = append(again, d.again(r, m)), append(places, i)
+			continue
+		}
+		outcomes[i] = outcomeOf(&r)
+	}
+	for i, o := range d.retry(ctx, again) {
+		outcomes[places[i]] = o
+	}
+	return outcomes
+}
+
+// final reports whether an outcome is remembered: what was neither sent nor
+// refused for good is tried again.
+func final(s message.State) bool { return s != message.Failed && s != message.Expired }
+
+// outcomeOf gives what a record tells.
+func outcomeOf(r *message.Record) message.Outcome {
+	switch {
+	case r.State.Pending():
+		return message.Outcome{Status: message.Kept}
+	case r.State == message.Bounced, r.State == message.Rejected:
+		return message.Outcome{Err: fault.New(fault.KindOf(r.Code), "%s", r.Detail)}
+	}
+	return message.Outcome{Status: message.Status(r.State)}
+}
+
+// again makes r what is to be sent once more.
+func (d *Delivery) again(r message.Record, m *message.Message) message.Record {
+	r.Message = m
+	r.Expires = time.Now().Add(r.Expires.Sub(r.Accepted()))
+	r.Wake = r.Expires
+	return r
+}
+
+// retry puts records back in line and waits for what becomes of them.
+func (d *Delivery) retry(ctx context.Context, records []message.Record) []message.Outcome {
+	if len(records) == 0 {
+		return nil
+	}
+	watching := d.watch(records)
+	defer d.unwatch(records)
+	d.mu.Lock()
+	for _, r := range records {
+		before := r.State
+		r.State = message.Queued
+		d.settleLater(settlement{Change: message.Change{Record: r, Before: before}})
+	}
+	d.mu.Unlock()
+	return d.await(ctx, watching)
+}

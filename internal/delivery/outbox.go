@@ -1,0 +1,202 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+const (
+	// page is how many records of one sender are handed over before it is
+	// another's turn.
+	page = 128
+	// refusedWait is how long a sender's line rests when the stream would not take
+	// what is first.
+	refusedWait = 200 * time.Millisecond
+	// lookAgain is how often the line is looked at without a reason.
+	lookAgain = time.Second
+)
+
+// drain hands over what is in line until ctx ends.
+func (d *Delivery) drain(ctx context.Context) {
+	tick := time.NewTicker(refusedWait)
+	defer tick.Stop()
+	for {
+		select {
+		case <-d.work:
+		case <-tick.C: // for those that rest
+		case <-ctx.Done():
+			return
+		}
+		for d.opts.Up() && d.turn(ctx) {
+		}
+	}
+}
+
+// turn gives each sender with something in line a page. It reports whether there
+// may be more.
+func (d *Delivery) turn(ctx context.Context) (more bool) {
+	for _, sender := range d.ready() {
+		if ctx.Err() != nil || !d.opts.Up() {
+			return false
+		}
+		if d.handPage(ctx, sender) {
+			more = true
+		}
+	}
+	return more
+}
+
+// ready gives the senders that have something to hand over.
+func (d *Delivery) ready() (senders []message.JID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.accounts) == 0 {
+		return nil
+	}
+	now := time.Now()
+	for sender, a := range d.accounts {
+		if a.look && now.After(a.resume) {
+			senders = append(senders, sender)
+		}
+	}
+	return senders
+}
+
+// handPage hands over the next records of a sender. It reports whether there may
+// be more.
+func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool) {
+	after, ok := d.startPage(sender)
+	if !ok {
+		return false
+	}
+	records, err := d.keeper.Select(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: page})
+	if err != nil {
+		d.rest(sender, lookAgain)
+		return false
+	}
+	for i := range records {
+		select {
+		case d.slots <- struct{}{}:
+		case <-ctx.Done():
+			return false
+		}
+		submitted, goOn := d.submit(&records[i], after)
+		if !submitted {
+			<-d.slots
+		}
+		if !goOn {
+			return true
+		}
+		after = records[i].Seq
+	}
+	if len(records) == page {
+		d.lookOn(sender)
+		return true
+	}
+	return false
+}
+
+// startPage gives where a sender's next page begins. What comes to be in line
+// after it sets look again.
+func (d *Delivery) startPage(sender message.JID) (after int64, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.accounts[sender]
+	if a == nil {
+		return 0, false
+	}
+	a.look = false
+	return a.cursor, true
+}
+
+func (d *Delivery) lookOn(sender message.JID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.accounts[sender]; a != nil {
+		a.look = true
+	}
+}
+
+func (d *Delivery) rest(sender message.JID, wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.accounts[sender]; a != nil {
+		a.look, a.resume = true, time.Now().Add(wait)
+	}
+}
+
+// submit hands over one record, which follows the one of the Seq after. goOn is
+// false where the page is not the line any more, or the stream takes no more.
+// Holding mu, it cannot overtake what comes back from the stream.
+func (d *Delivery) submit(r *message.Record, after int64) (submitted, goOn bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.accounts[r.From]
+	if a == nil || a.cursor != after {
+		return false, false
+	}
+	_, flies := d.flights[r.Seq]
+	if flies || !time.Now().Before(r.Expires) {
+		a.cursor = r.Seq
+		return false, true
+	}
+	d.prepare(r)
+	_, err := d.sender.Submit(r.Message, func(status message.Status, err error) {
+		d.returned(*r, message.Outcome{Status: status, Err: err}, true)
+	})
+	if err == nil {
+		d.flights[r.Seq] = struct{}{}
+		a.cursor = r.Seq
+		return true, true
+	}
+	if before := r.State; d.watched(r) && !fault.Of(err).Passing {
+		d.judge(r, message.Outcome{Err: err}, true)
+		if r.State != before { // whoever waits for it is told
+			a.cursor = r.Seq
+			d.flights[r.Seq] = struct{}{}
+			d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: message.Outcome{Err: err}})
+			return false, true
+		}
+	}
+	a.look, a.resume = true, time.Now().Add(refusedWait)
+	return false, false
+}
+
+// prepare makes r's message what goes on the stream. It is late once nobody waits
+// for it. The caller holds mu.
+func (d *Delivery) prepare(r *message.Record) {
+	r.Message.Kept = true
+	if !d.watched(r) {
+		r.Message.Accepted = r.Accepted()
+	}
+}
+
+// watched reports whether the sender of r still waits for its outcome. The caller
+// holds mu.
+func (d *Delivery) watched(r *message.Record) bool {
+	return d.watchers[r.Seq] != nil
+}
+
+// returned takes what became of a record that the stream had. slot is whether it
+// holds one.
+func (d *Delivery) returned(r message.Record, o message.Outcome, slot bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := r.State
+	d.judge(&r, o, d.watched(&r))
+	if r.State == message.Queued {
+		delete(d.flights, r.Seq)
+		d.lookAt(&r)
+		if slot {
+			<-d.slots
+			slot = false
+		}
+		if o.Err != nil && fault.Of(o.Err).Kind == fault.Unavailable {
+			return // nothing of it happened
+		}
+	}
+	d.settleLater(settlement{Change: message.Change{Record: r, Before: before}, outcome: o, slot: slot})
+}
