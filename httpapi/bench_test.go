@@ -24,9 +24,10 @@ import (
 type nothing struct{}
 
 func (nothing) Verify(context.Context, string, secret.Value) (message.JID, error) { return me, nil }
-func (nothing) Deliver(context.Context, *message.Message) (message.Status, error) {
-	return message.Delivered, nil
+func (nothing) Deliver(_ context.Context, r message.Request) ([]message.Outcome, error) {
+	return []message.Outcome{{Status: message.Delivered}}, nil
 }
+func (nothing) Find(context.Context, message.JID, string) ([]message.Record, error) { return nil, nil }
 
 // BenchmarkRequest is the target's ratio: a request over a connection that
 // stays, to a bare handler and to ours.

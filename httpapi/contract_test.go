@@ -3,6 +3,7 @@ package httpapi
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -195,7 +196,7 @@ func multipartCall(body string) call {
 func TestFields(t *testing.T) {
 	const all = `{"to":"user","body":"b","subject":"s","type":"normal","thread":"t","lang":"de","html":"<b>b</b>","oob":"https://x/","replace":"r","nick":"n","ttl":"1h"}`
 	full := message.Message{To: "user@example.com", Body: "b", Subject: "s", Type: message.Normal, Thread: "t", Lang: "de",
-		HTML: "<strong>b</strong>", OOB: message.OOB{URL: "https://x/"}, Replace: "r", Nick: "n"}
+		HTML: "<strong>b</strong>", OOB: message.OOB{URL: "https://x/"}, Replace: "r", Nick: "n", TTL: time.Hour}
 	subject := func(s string) []message.Message {
 		return []message.Message{{To: "user@example.com", Body: "x", Subject: s}}
 	}
@@ -210,8 +211,10 @@ func TestFields(t *testing.T) {
 		{"query of a form that is text", call{path: "/msg/user?" + query, typ: asForm, body: "b"}, []message.Message{full}},
 		{"query does not add to a form", call{path: "/msg/user?subject=s", typ: asForm, body: "body=b"}, to("b", "user@example.com")},
 		{"query does not add to JSON", call{path: "/msg/user?subject=s", typ: asJSON, body: `{"body":"b"}`}, to("b", "user@example.com")},
-		{"ttl of seconds", call{typ: asJSON, body: `{"body":"b","ttl":90.5}`}, to("b", "user@example.com")},
-		{"ttl of seconds in a form", call{typ: asForm, body: "body=b&ttl=90"}, to("b", "user@example.com")},
+		{"ttl of seconds", call{typ: asJSON, body: `{"body":"b","ttl":90.5}`},
+			[]message.Message{{To: "user@example.com", Body: "b", TTL: 90*time.Second + 500*time.Millisecond}}},
+		{"ttl of seconds in a form", call{typ: asForm, body: "body=b&ttl=90"},
+			[]message.Message{{To: "user@example.com", Body: "b", TTL: 90 * time.Second}}},
 		{"empty fields are not there", call{typ: asForm, body: "body=b&type=&ttl=&thread=&html="}, to("b", "user@example.com")},
 		{"thread without an id", call{typ: asJSON, body: `{"body":"b","thread":{"parent":"p"}}`}, to("b", "user@example.com")},
 

@@ -3,18 +3,11 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"sync"
+	"net/url"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 )
-
-// An outcome is what became of one message.
-type outcome struct {
-	message *message.Message
-	status  message.Status
-	fault   *fault.Error // nil: status holds
-}
 
 // A result is an outcome as answers for several recipients list it.
 type result struct {
@@ -29,31 +22,6 @@ const (
 	failed  message.Status = "failed"  // try again; the code says whether it may have been sent
 )
 
-// deliver hands over the messages of one request, all at once: maxRecipients
-// bounds them, and a server that has stopped answering then costs the client
-// one confirm_timeout and not one for each.
-func (x *exchange) deliver(messages []*message.Message) []outcome {
-	outcomes := make([]outcome, len(messages))
-	if len(messages) == 1 {
-		outcomes[0] = x.deliverOne(messages[0])
-		return outcomes
-	}
-	var under sync.WaitGroup
-	for i, m := range messages {
-		under.Go(func() { outcomes[i] = x.deliverOne(m) })
-	}
-	under.Wait()
-	return outcomes
-}
-
-func (x *exchange) deliverOne(m *message.Message) outcome {
-	status, err := x.deliverer.Deliver(x.r.Context(), m)
-	if err != nil {
-		return outcome{message: m, fault: asFault(err)}
-	}
-	return outcome{message: m, status: status}
-}
-
 // sent answers for messages that were sent, or some of which were.
 type sent struct {
 	ID      string         `json:"id"`
@@ -63,33 +31,42 @@ type sent struct {
 }
 
 // report answers with what became of the messages.
-func (x *exchange) report(outcomes []outcome) {
-	first := outcomes[0]
-	switch {
+func (x *exchange) report(messages []*message.Message, outcomes []message.Outcome) {
+	switch first := outcomes[0]; {
 	case len(outcomes) > 1:
-		x.reportSeveral(outcomes)
-	case first.fault != nil:
-		x.fail(first.fault, nil)
+		x.reportSeveral(messages, outcomes)
+	case first.Err != nil:
+		x.fail(asFault(first.Err), nil)
 	default:
-		x.reply(http.StatusCreated, "application/json", sent{ID: first.message.ID, To: first.message.To, Status: first.status})
+		x.replySent(first.Status, sent{ID: x.id, To: messages[0].To, Status: first.Status})
 	}
+}
+
+// replySent answers that the message was sent, or is kept, and where to look what
+// becomes of it then.
+func (x *exchange) replySent(weakest message.Status, body sent) {
+	status := http.StatusCreated
+	if weakest == message.Kept {
+		status = http.StatusAccepted
+		x.w.Header().Set("Location", "/messages/"+url.PathEscape(x.id))
+	}
+	x.reply(status, "application/json", body)
 }
 
 // reportSeveral: what could be sent by trying again makes the whole request
 // one that is to be tried again; the stanza's id lets clients see the
 // repetition.
-func (x *exchange) reportSeveral(outcomes []outcome) {
-	t := x.tally(outcomes)
-	id := outcomes[0].message.ID
+func (x *exchange) reportSeveral(messages []*message.Message, outcomes []message.Outcome) {
+	t := x.tally(messages, outcomes)
 	switch {
 	case t.failed != nil:
 		x.fail(t.failed, t.results)
 	case t.refused == nil:
-		x.reply(http.StatusCreated, "application/json", sent{ID: id, To: x.to, Status: t.status, Results: t.results})
+		x.replySent(t.status, sent{ID: x.id, To: x.to, Status: t.status, Results: t.results})
 	case t.sent == 0:
 		x.fail(t.refused, t.results)
 	default:
-		x.reply(http.StatusMultiStatus, "application/json", sent{ID: id, Results: t.results})
+		x.reply(http.StatusMultiStatus, "application/json", sent{ID: x.id, Results: t.results})
 	}
 	x.err = t.err
 }
@@ -104,30 +81,37 @@ type tally struct {
 	err     error        // every fault, for the log
 }
 
-func (x *exchange) tally(outcomes []outcome) tally {
+func (x *exchange) tally(messages []*message.Message, outcomes []message.Outcome) tally {
 	t := tally{status: message.Delivered}
-	for _, o := range outcomes {
-		r := result{To: o.message.To, Status: o.status}
-		switch {
-		case o.fault == nil:
+	for i, o := range outcomes {
+		r := result{To: messages[i].To, Status: o.Status}
+		if o.Err == nil {
 			t.sent++
-			if o.status != message.Delivered {
-				t.status = o.status
+			t.status = weaker(t.status, o.Status)
+		} else {
+			f := asFault(o.Err)
+			r.Code, r.Detail = f.Kind.String(), x.detail(f)
+			if r.Status = failed; forGood(f.Kind) {
+				r.Status = refused
+				t.refused = firstFault(t.refused, f)
+			} else {
+				t.failed = firstFault(t.failed, f)
 			}
-		case forGood(o.fault.Kind):
-			r.Status = refused
-			t.refused = firstFault(t.refused, o.fault)
-		default:
-			r.Status = failed
-			t.failed = firstFault(t.failed, o.fault)
-		}
-		if o.fault != nil {
-			r.Code, r.Detail = rowOf(o.fault.Kind).code, x.detail(o.fault)
-			t.err = errors.Join(t.err, o.fault)
+			t.err = errors.Join(t.err, f)
 		}
 		t.results = append(t.results, r)
 	}
 	return t
+}
+
+// weaker gives the one of two statuses that promises less.
+func weaker(one, other message.Status) message.Status {
+	for _, status := range []message.Status{message.Kept, message.Routed} {
+		if one == status || other == status {
+			return status
+		}
+	}
+	return one
 }
 
 func firstFault(one, other *fault.Error) *fault.Error {

@@ -12,29 +12,29 @@ import (
 // A row says how a kind of failure is told to the client.
 type row struct {
 	status int
-	code   string // for programs; stable
 	title  string // the status's name in RFC 9110 §15 (RFC 9457 §4.2.1)
 	retry  int    // seconds, for Retry-After; 0: trying again is no use, or not ours to advise
 }
 
 // rows is the one table from kinds to HTTP. It is never written to.
 var rows = [...]row{
-	fault.Internal:         {500, "internal", "Internal Server Error", 0},
-	fault.Malformed:        {400, "malformed", "Bad Request", 0},
-	fault.Unauthenticated:  {401, "unauthenticated", "Unauthorized", 0},
-	fault.Forbidden:        {403, "forbidden", "Forbidden", 0},
-	fault.NoSuchPage:       {404, "no-such-page", "Not Found", 0},
-	fault.Undeliverable:    {404, "undeliverable", "Not Found", 0},
-	fault.MethodNotAllowed: {405, "method-not-allowed", "Method Not Allowed", 0},
-	fault.SlowRequest:      {408, "slow-request", "Request Timeout", 0},
-	fault.Conflict:         {409, "conflict", "Conflict", 0},
-	fault.TooLarge:         {413, "too-large", "Content Too Large", 0},
-	fault.Unsupported:      {415, "unsupported", "Unsupported Media Type", 0},
-	fault.Unsendable:       {422, "unsendable", "Unprocessable Content", 0},
-	fault.Rejected:         {422, "rejected", "Unprocessable Content", 0},
-	fault.RemoteFailed:     {502, "remote-failed", "Bad Gateway", 60},
-	fault.Unavailable:      {503, "unavailable", "Service Unavailable", 10},
-	fault.Unconfirmed:      {504, "unconfirmed", "Gateway Timeout", 10},
+	fault.Internal:         {500, "Internal Server Error", 0},
+	fault.Malformed:        {400, "Bad Request", 0},
+	fault.Unauthenticated:  {401, "Unauthorized", 0},
+	fault.Forbidden:        {403, "Forbidden", 0},
+	fault.NoSuchPage:       {404, "Not Found", 0},
+	fault.NoSuchMessage:    {404, "Not Found", 0},
+	fault.Undeliverable:    {404, "Not Found", 0},
+	fault.MethodNotAllowed: {405, "Method Not Allowed", 0},
+	fault.SlowRequest:      {408, "Request Timeout", 0},
+	fault.Conflict:         {409, "Conflict", 0},
+	fault.TooLarge:         {413, "Content Too Large", 0},
+	fault.Unsupported:      {415, "Unsupported Media Type", 0},
+	fault.Unsendable:       {422, "Unprocessable Content", 0},
+	fault.Rejected:         {422, "Unprocessable Content", 0},
+	fault.RemoteFailed:     {502, "Bad Gateway", 60},
+	fault.Unavailable:      {503, "Service Unavailable", 10},
+	fault.Unconfirmed:      {504, "Gateway Timeout", 10},
 }
 
 // rowOf finds a kind's row; one that has none is a mistake of ours.
@@ -49,7 +49,7 @@ func rowOf(kind fault.Kind) row {
 func forGood(kind fault.Kind) bool { return rowOf(kind).status < 500 }
 
 // successes are the statuses of the answers that tell of no failure.
-var successes = [...]int{http.StatusOK, http.StatusCreated, http.StatusNoContent, http.StatusMultiStatus}
+var successes = [...]int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent, http.StatusMultiStatus}
 
 // statusLabel is a status as metrics and the log name it.
 func statusLabel(status int) string { return strconv.Itoa(status) }

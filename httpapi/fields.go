@@ -134,7 +134,8 @@ func (f *fields) message() (*message.Message, error) {
 	if m.HTML, err = sanitized(f.get("html")); err != nil {
 		return nil, err
 	}
-	return m, checkTTL(f.get("ttl"))
+	m.TTL, err = parseTTL(f.get("ttl"))
+	return m, err
 }
 
 func sanitized(html string) (string, error) {
@@ -148,11 +149,10 @@ func sanitized(html string) (string, error) {
 	return clean, nil
 }
 
-// checkTTL reads the time for which a message is worth sending. Nothing is
-// kept yet, so it has no effect beyond this check.
-func checkTTL(ttl string) error {
+// parseTTL reads the time for which a message is worth sending; 0: for ever.
+func parseTTL(ttl string) (time.Duration, error) {
 	if ttl == "" {
-		return nil
+		return 0, nil
 	}
 	d, err := time.ParseDuration(ttl)
 	if seconds, numErr := strconv.ParseFloat(ttl, 64); numErr == nil {
@@ -163,9 +163,9 @@ func checkTTL(ttl string) error {
 		}
 	}
 	if err != nil || d <= 0 || d > maxTTL {
-		return fault.New(fault.Unsendable, "ttl: is neither a time such as 90s or 1h nor a number of seconds")
+		return 0, fault.New(fault.Unsendable, "ttl: is neither a time such as 90s or 1h nor a number of seconds")
 	}
-	return nil
+	return d, nil
 }
 
 // maxTTL is a year: whoever writes more has the unit wrong.

@@ -29,7 +29,8 @@ type Options struct {
 	Version         string
 
 	Stream func() string // "up", "down" or "refused"
-	Ready  func() bool   // whether a message could be sent now
+	Store  func() string // "ok", "off" or "failing"
+	Ready  func() bool   // whether a message could be sent or kept now
 
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -41,10 +42,13 @@ type verifier interface {
 	Verify(ctx context.Context, user string, password secret.Value) (message.JID, error)
 }
 
-// A deliverer hands one message over and says what became of it, or gives a
-// *fault.Error. It is called concurrently, and m does not change any more.
+// A deliverer delivers the messages of one request and says what became of each,
+// in their order, or gives a *fault.Error for them all. Find gives what it knows
+// of those that a sender sent with one id. It is called concurrently, and messages
+// do not change any more.
 type deliverer interface {
-	Deliver(ctx context.Context, m *message.Message) (message.Status, error)
+	Deliver(ctx context.Context, r message.Request) ([]message.Outcome, error)
+	Find(ctx context.Context, sender message.JID, id string) ([]message.Record, error)
 }
 
 // A Handler answers posthorn's requests. Immutable after New.
@@ -149,6 +153,8 @@ func (x *exchange) serve() error {
 		return x.health(http.StatusOK)
 	case readyPage:
 		return x.ready()
+	case lookupPage:
+		return x.lookup(target)
 	}
 	return x.send(target)
 }

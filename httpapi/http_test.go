@@ -125,11 +125,11 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s %s: %d %q", method, path, got.status, got.body)
 		}
 	}
-	check("GET", "/healthz", 200, `{"stream":"refused","store":"off","version":"1.2.3"}`)
-	check("GET", "/readyz", 503, `{"stream":"refused","store":"off","version":"1.2.3"}`)
+	check("GET", "/healthz", 200, `{"stream":"refused","store":"ok","version":"1.2.3"}`)
+	check("GET", "/readyz", 503, `{"stream":"refused","store":"ok","version":"1.2.3"}`)
 	ready, stream = true, "up"
-	check("GET", "/readyz/", 200, `{"stream":"up","store":"off","version":"1.2.3"}`)
-	check("GET", "/healthz?x", 200, `{"stream":"up","store":"off","version":"1.2.3"}`)
+	check("GET", "/readyz/", 200, `{"stream":"up","store":"ok","version":"1.2.3"}`)
+	check("GET", "/healthz?x", 200, `{"stream":"up","store":"ok","version":"1.2.3"}`)
 	if log := h.log.String(); strings.Count(log, "level=DEBUG") != 4 || strings.Count(log, "\n") != 4 {
 		t.Errorf("the log has %s", log)
 	}

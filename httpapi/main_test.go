@@ -47,22 +47,39 @@ func (v fakeVerifier) Verify(_ context.Context, user string, given secret.Value)
 // recipient; delivered where there is none.
 type fakeDeliverer struct {
 	outcomes map[message.JID]any // a message.Status or an error
+	records  []message.Record    // what can be found
+	err      error               // of the whole request
 
-	mu  sync.Mutex
-	got []message.Message
+	mu       sync.Mutex
+	got      []message.Message
+	requests []message.Request
 }
 
-func (d *fakeDeliverer) Deliver(_ context.Context, m *message.Message) (message.Status, error) {
+func (d *fakeDeliverer) Deliver(_ context.Context, r message.Request) (outcomes []message.Outcome, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.got = append(d.got, *m)
-	switch outcome := d.outcomes[m.To].(type) {
-	case error:
-		return "", outcome
-	case message.Status:
-		return outcome, nil
+	d.requests = append(d.requests, r)
+	for _, m := range r.Messages {
+		d.got = append(d.got, *m)
+		switch outcome := d.outcomes[m.To].(type) {
+		case error:
+			outcomes = append(outcomes, message.Outcome{Err: outcome})
+		case message.Status:
+			outcomes = append(outcomes, message.Outcome{Status: outcome})
+		default:
+			outcomes = append(outcomes, message.Outcome{Status: message.Delivered})
+		}
 	}
-	return message.Delivered, nil
+	return outcomes, d.err
+}
+
+func (d *fakeDeliverer) Find(_ context.Context, sender message.JID, id string) (found []message.Record, err error) {
+	for _, r := range d.records {
+		if r.From == sender && r.ID == id {
+			found = append(found, r)
+		}
+	}
+	return found, d.err
 }
 
 // take gives the messages so far, in the order of their recipients.
@@ -93,6 +110,7 @@ func newHouse(change func(*Options)) *house {
 		ComponentDomain: "post.example.com",
 		Version:         "1.2.3",
 		Stream:          func() string { return "up" },
+		Store:           func() string { return "ok" },
 		Ready:           func() bool { return true },
 		Log:             slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics:         h.registry,

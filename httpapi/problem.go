@@ -20,7 +20,7 @@ type problem struct {
 	Title   string   `json:"title"`
 	Status  int      `json:"status"`
 	Detail  string   `json:"detail"`
-	Code    string   `json:"code"`
+	Code    string   `json:"code"`              // for programs; stable
 	Results []result `json:"results,omitempty"` // of several recipients
 }
 
@@ -28,7 +28,7 @@ type problem struct {
 func (x *exchange) fail(f *fault.Error, results []result) {
 	x.err = f
 	row := rowOf(f.Kind)
-	p := problem{Type: "about:blank", Title: row.title, Status: row.status, Detail: x.detail(f), Code: row.code, Results: results}
+	p := problem{Type: "about:blank", Title: row.title, Status: row.status, Detail: x.detail(f), Code: f.Kind.String(), Results: results}
 	header := x.w.Header()
 	if row.retry > 0 {
 		header.Set("Retry-After", strconv.Itoa(row.retry))

@@ -16,6 +16,7 @@ const (
 	restPage    page = "rest"
 	healthPage  page = "health"
 	readyPage   page = "ready"
+	lookupPage  page = "lookup"
 )
 
 // tells reports whether the page is one that tells how posthorn is.
@@ -23,7 +24,7 @@ func (p page) tells() bool { return p == healthPage || p == readyPage }
 
 // allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
 func (p page) allow() string {
-	if p.tells() {
+	if p.tells() || p == lookupPage {
 		return "GET, HEAD, OPTIONS"
 	}
 	return "POST, PUT, OPTIONS"
@@ -34,6 +35,7 @@ type target struct {
 	page page
 	to   []string // recipients in the path, as written; nil: none
 	typ  string   // the message's type in the path; "": none
+	id   string   // of the message that is asked about
 }
 
 // route takes a path apart, of which escapes are left as they came.
@@ -47,6 +49,9 @@ func (h *Handler) route(path string) (target, error) {
 	case "/rest":
 		return target{page: restPage}, nil
 	}
+	if id, found := strings.CutPrefix(path, "/messages/"); found {
+		return lookupTarget(id)
+	}
 	if rest, found := strings.CutPrefix(path, "/rest/message/"); found {
 		typ, to, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")
 		return pathTarget(restPage, typ, to)
@@ -55,6 +60,15 @@ func (h *Handler) route(path string) (target, error) {
 		return pathTarget(messagePage, "", rest)
 	}
 	return target{}, fault.New(fault.NoSuchPage, "there is nothing at this path: messages go to %s/user@example.com", h.base)
+}
+
+// lookupTarget reads the id of a message that is asked about.
+func lookupTarget(escaped string) (target, error) {
+	id, err := url.PathUnescape(escaped)
+	if err != nil {
+		return target{}, fault.Wrap(err, fault.Malformed, "the path has an escape that is none")
+	}
+	return target{page: lookupPage, id: id}, nil
 }
 
 // belowBase gives what follows the messages' path. That is compared segment by

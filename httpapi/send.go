@@ -25,40 +25,48 @@ func (x *exchange) send(t target) error {
 	if x.from, err = x.sender(user, password); err != nil {
 		return err
 	}
-	messages, err := x.compose(t, body)
+	request, err := x.compose(t, body)
 	if err != nil {
 		return err
 	}
-	x.report(x.deliver(messages))
+	outcomes, err := x.deliverer.Deliver(x.r.Context(), request)
+	if err != nil {
+		return err
+	}
+	x.report(request.Messages, outcomes)
 	return nil
 }
 
 // compose makes one message for each recipient, or none at all.
-func (x *exchange) compose(t target, body []byte) ([]*message.Message, error) {
+func (x *exchange) compose(t target, body []byte) (r message.Request, err error) {
 	key, err := idempotencyKey(x.r.Header)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	f, err := x.readFields(t, body)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	m, err := f.message()
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if x.to, err = x.recipients(f.to, x.from, m.Type); err != nil {
-		return nil, err
+		return r, err
 	}
 	m.From = x.from
+	if r.Scope = scopeOf(key, x.from, x.to, t.page); r.Scope != "" {
+		r.Digest = digestOf(m)
+	}
 	if m.ID == "" {
-		m.ID = stanzaID(key, x.from, x.to, t.page)
+		m.ID = stanzaID(r.Scope)
 	}
 	if err := m.Validate(); err != nil {
-		return nil, fault.New(fault.Unsendable, "%v", err)
+		return r, fault.New(fault.Unsendable, "%v", err)
 	}
 	x.id = m.ID
-	return forEach(m, x.to), nil
+	r.Messages = forEach(m, x.to)
+	return r, nil
 }
 
 // forEach gives each recipient a message of their own.

@@ -13,6 +13,8 @@ import (
 	"posthorn/auth"
 	"posthorn/component"
 	"posthorn/httpapi"
+	"posthorn/internal/delivery"
+	"posthorn/internal/store"
 )
 
 // What the configuration means for each package. Nothing here does I/O but
@@ -44,7 +46,23 @@ func (c *config) component(log *slog.Logger, metrics prometheus.Registerer) comp
 	}
 }
 
-func (c *config) httpapi(stream *component.Component, log *slog.Logger, metrics prometheus.Registerer) httpapi.Options {
+func (c *config) delivery(stream *component.Component, log *slog.Logger, metrics prometheus.Registerer) delivery.Options {
+	return delivery.Options{
+		ConfirmTimeout: c.Delivery.ConfirmTimeout,
+		Keep:           c.Delivery.Keep,
+		MaxKept:        int64(c.Delivery.MaxKept),
+		Remember:       c.Delivery.Remember,
+		Up:             stream.Ready,
+		Log:            log,
+		Metrics:        metrics,
+	}
+}
+
+func (c *config) store(log *slog.Logger, metrics prometheus.Registerer) store.Options {
+	return store.Options{Path: c.storePath, Log: log, Metrics: metrics}
+}
+
+func (c *config) httpapi(stream *component.Component, keeper *store.Store, log *slog.Logger, metrics prometheus.Registerer) httpapi.Options {
 	return httpapi.Options{
 		Path:            c.HTTP.Path,
 		MaxBody:         int64(c.HTTP.MaxBody),
@@ -55,10 +73,22 @@ func (c *config) httpapi(stream *component.Component, log *slog.Logger, metrics 
 		Senders:         c.Policy.Senders,
 		Version:         version,
 		Stream:          func() string { return stream.State().String() },
-		Ready:           stream.Ready,
+		Store:           func() string { return storeState(keeper) },
+		Ready:           func() bool { return stream.Ready() || storeState(keeper) == "ok" },
 		Log:             log,
 		Metrics:         metrics,
 	}
+}
+
+// storeState is how the store is, in the words of /healthz.
+func storeState(s *store.Store) string {
+	switch {
+	case s == nil:
+		return "off"
+	case s.Failure() != nil:
+		return "failing"
+	}
+	return "ok"
 }
 
 func (c *config) auth(log *slog.Logger, metrics prometheus.Registerer) (auth.Options, error) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 
 	"posthorn/auth"
 	"posthorn/component"
+	"posthorn/internal/store"
 )
 
 // check tries the whole way of a message, short of sending one, and prints a
@@ -34,6 +36,7 @@ func check(ctx context.Context, p *program) int {
 	for _, key := range p.config.idle {
 		r.ok("configuration", "%s has no effect in this version", key)
 	}
+	checkStore(r, &p.config)
 	checkStream(ctx, r, &p.config)
 	checkHosts(ctx, r, &p.config)
 	if r.failed {
@@ -57,6 +60,28 @@ func (r *report) fail(step string, err error, hint string) {
 	fmt.Fprintf(r.out, "FAIL  %s: %v\n", step, err)
 	if hint != "" {
 		fmt.Fprintf(r.out, "      hint: %s\n", hint)
+	}
+}
+
+// checkStore looks at the database as it is, since the service may be somebody
+// else, who could not open what is made here.
+func checkStore(r *report, c *config) {
+	if c.storePath == "" {
+		r.ok("store", "off: nothing is kept while the server is away")
+		return
+	}
+	s := store.New(store.Options{Path: c.storePath, Beside: true})
+	err := s.Open()
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)
+	case errors.Is(err, fs.ErrNotExist):
+		r.ok("store", "%s: will be made when the service starts", c.storePath)
+	case err != nil:
+		r.fail("store", err, "")
+	default:
+		r.ok("store", "%s", c.storePath)
+		start(s.Run)()
 	}
 }
 

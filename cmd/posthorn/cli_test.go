@@ -18,8 +18,8 @@ import (
 	"github.com/spf13/viper"
 
 	"posthorn/auth"
-	"posthorn/component"
 	"posthorn/httpapi"
+	"posthorn/internal/store"
 )
 
 func TestScripts(t *testing.T) {
@@ -109,11 +109,13 @@ func viperString(value any) string {
 func TestArrows(t *testing.T) {
 	leaves := []string{"internal/message", "internal/fault", "internal/secret"}
 	allowed := map[string][]string{
-		"auth":            {"internal/stream"},
-		"component":       {"internal/stream"},
-		"httpapi":         nil,
-		"internal/stream": nil,
-		"cmd/posthorn":    {"auth", "component", "httpapi"},
+		"auth":              {"internal/stream"},
+		"component":         {"internal/stream"},
+		"httpapi":           nil,
+		"internal/delivery": nil,
+		"internal/store":    nil,
+		"internal/stream":   nil,
+		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/store"},
 	}
 	for _, leaf := range leaves {
 		allowed[leaf] = nil
@@ -156,8 +158,9 @@ func TestMetricsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer verifier.Close()
-	stream := component.New(c.component(log, registry))
-	httpapi.New(c.httpapi(stream, log, registry), verifier, stream)
+	keeper := store.New(c.store(log, registry))
+	stream, deliverer := c.deliverer(keeper, log, registry)
+	httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer)
 
 	descriptions := make(chan *prometheus.Desc, 100)
 	registry.Describe(descriptions)

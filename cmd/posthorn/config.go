@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -54,7 +55,11 @@ type config struct {
 	} `mapstructure:"policy"`
 	Delivery struct {
 		ConfirmTimeout time.Duration `mapstructure:"confirm_timeout"`
+		Keep           time.Duration `mapstructure:"keep"`
+		MaxKept        bytesize      `mapstructure:"max_kept"`
+		Remember       time.Duration `mapstructure:"remember"`
 	} `mapstructure:"delivery"`
+	Store   string `mapstructure:"store"`
 	Metrics struct {
 		Listen string `mapstructure:"listen"`
 	} `mapstructure:"metrics"`
@@ -63,7 +68,8 @@ type config struct {
 		Format string `mapstructure:"format"`
 	} `mapstructure:"log"`
 
-	idle []string // keys that are set and do nothing in this version
+	idle      []string // keys that are set and do nothing in this version
+	storePath string   // the database's file; empty: nothing is kept
 }
 
 // hostConfig is one entry of auth.hosts.
@@ -86,8 +92,9 @@ var defaults = map[string]any{
 	"http.cors_origins": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
 	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.size": 10000,
 	"policy.senders": []string{}, "policy.recipients": "any",
-	"delivery.confirm_timeout": "5s",
-	"metrics.listen":           "127.0.0.1:9288", "log.level": "info", "log.format": "text",
+	"delivery.confirm_timeout": "5s", "delivery.keep": "72h", "delivery.max_kept": "1GiB", "delivery.remember": "24h",
+	"store":          "sqlite",
+	"metrics.listen": "127.0.0.1:9288", "log.level": "info", "log.format": "text",
 }
 
 // later are keys whose function this version does not have yet. They are
@@ -95,8 +102,7 @@ var defaults = map[string]any{
 var later = []string{
 	"http.trusted_proxies", "auth.cache.stale_ttl",
 	"auth.throttle.failures", "auth.throttle.window",
-	"delivery.keep", "delivery.max_kept", "delivery.remember",
-	"hooks.dir", "store", "limits.messages_per_second", "limits.burst",
+	"hooks.dir", "limits.messages_per_second", "limits.burst",
 }
 
 // loadConfig reads the file (or, where file is empty, the one that is found)
@@ -116,6 +122,7 @@ func loadConfig(file string, getenv func(string) string) (c config, used string,
 	var found mistakes
 	decode(v, &c, &found)
 	c.readSecrets(getenv, &found)
+	c.findStore(getenv, &found)
 	c.validate(&found)
 	return c, v.ConfigFileUsed(), found.err()
 }
@@ -236,8 +243,8 @@ func readBytes(from, to reflect.Type, value any) (any, error) {
 			number, factor = strings.TrimSpace(rest), f
 		}
 	}
-	n, err := strconv.ParseInt(number, 10, 32)
-	if err != nil {
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n > math.MaxInt64/factor {
 		return nil, errors.New("has to be a number of bytes, such as 65536 or 64KiB")
 	}
 	return bytesize(n * factor), nil

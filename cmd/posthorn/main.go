@@ -33,9 +33,14 @@ usage: posthorn [command] [--config FILE]
   check                 try the whole way and say what to change
   server-config SERVER  print the lines to add to the configuration of
                         prosody or ejabberd
+  outbox list           print what is kept until it can be sent
+  outbox show ID        print what is known of a message
+  outbox retry ID       try it at once; --all: everything
+  outbox drop ID        give it up; --all: everything
   version               print the version
 
   --config FILE         default: posthorn.yaml here or in /etc/posthorn/
+  --json                of outbox list and show: an object a line
   --help                this text
 `
 
@@ -47,6 +52,7 @@ var commands = map[string]command{
 	"serve":         serve,
 	"check":         check,
 	"server-config": serverConfig,
+	"outbox":        outbox,
 }
 
 // A program is one run of posthorn.
@@ -54,6 +60,7 @@ type program struct {
 	config         config
 	configFile     string // empty: environment alone
 	args           []string
+	json, all      bool // of outbox
 	stdout, stderr io.Writer
 }
 
@@ -66,7 +73,10 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("posthorn", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	p := &program{stdout: stdout, stderr: stderr}
 	file := flags.String("config", "", "")
+	flags.BoolVar(&p.json, "json", false, "")
+	flags.BoolVar(&p.all, "all", false, "")
 	positional, err := parseMixed(flags, args)
 	name := "serve"
 	if len(positional) > 0 {
@@ -86,10 +96,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if !known {
 		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
 	}
-	if len(positional) > 0 && name != "server-config" {
+	switch {
+	case len(positional) > 0 && name != "server-config" && name != "outbox":
 		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
+	case (p.json || p.all) && name != "outbox":
+		return usageError(stderr, fmt.Sprintf("%s takes neither --json nor --all", name))
 	}
-	p := &program{args: positional, stdout: stdout, stderr: stderr}
+	p.args = positional
 	if p.config, p.configFile, err = loadConfig(*file, os.Getenv); err != nil {
 		fmt.Fprintln(stderr, "posthorn: configuration:")
 		fmt.Fprintln(stderr, err)

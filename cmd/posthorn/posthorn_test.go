@@ -48,6 +48,7 @@ func yamlFor(p *xmpptest.Server, listen, metrics string) string {
 http:
   listen: [%q]
 metrics: {listen: %q}
+store: ""
 log: {level: debug}
 auth:
   hosts:
@@ -99,8 +100,18 @@ func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *po
 // ready waits until messages can be sent.
 func (h *posthorn) ready(t testing.TB) *posthorn {
 	t.Helper()
-	xmpptest.Wait(t, 15*time.Second, "posthorn is ready", func() bool { return h.status("/readyz") == http.StatusOK })
+	xmpptest.Wait(t, 15*time.Second, "posthorn is ready", h.sends)
 	return h
+}
+
+// sends reports whether messages can be sent now, and not only kept.
+func (h *posthorn) sends() bool {
+	response, err := http.Get(h.URL + "/readyz")
+	if err != nil {
+		return false
+	}
+	a, err := read(response)
+	return err == nil && a.status == http.StatusOK && strings.Contains(a.raw, `"stream":"up"`)
 }
 
 func (h *posthorn) status(path string) int {

@@ -21,6 +21,8 @@ import (
 	"posthorn/auth"
 	"posthorn/component"
 	"posthorn/httpapi"
+	"posthorn/internal/delivery"
+	"posthorn/internal/store"
 )
 
 const (
@@ -81,12 +83,66 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	defer verifier.Close()
-	stream := component.New(c.component(log, registry))
-	servers, err := openServers(c, log, httpapi.New(c.httpapi(stream, log, registry), verifier, stream), registry)
+	keeper, err := openStore(c, log, registry)
 	if err != nil {
 		return err
 	}
-	return live(ctx, servers, stream, log)
+	stream, deliverer := c.deliverer(keeper, log, registry)
+	servers, err := openServers(c, log, httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer), registry)
+	if err != nil {
+		return err
+	}
+	// Stopped in the opposite order: what is in flight has its outcome before the
+	// stream ends, and that is written before the store does.
+	if keeper != nil {
+		defer start(keeper.Run)()
+	}
+	_ = deliverer.Open(ctx) // a store that fails is said in the log, and tried again
+	defer start(stream.Run)()
+	defer start(deliverer.Run)()
+	return live(ctx, servers, log)
+}
+
+// openStore opens the store, nil where the configuration has none. One that fails
+// may recover; one that another process has is a mistake.
+func openStore(c *config, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
+	if c.storePath == "" {
+		return nil, nil
+	}
+	s := store.New(c.store(log, registry))
+	if err := s.Open(); errors.Is(err, store.ErrInUse) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// deliverer makes what decides about messages, and the stream that it gives them
+// to.
+func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prometheus.Registry) (*component.Component, *delivery.Delivery) {
+	var d *delivery.Delivery
+	options := c.component(log, registry)
+	options.Changed = func() { d.StreamChanged() }
+	stream := component.New(options)
+	if keeper == nil {
+		d = delivery.New(c.delivery(stream, log, registry), stream, nil)
+	} else {
+		d = delivery.New(c.delivery(stream, log, registry), stream, keeper)
+	}
+	return stream, d
+}
+
+// start gives run a goroutine, and a function that ends it and waits for that.
+func start(run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // openServers opens the listeners of the API and of the metrics.
@@ -115,16 +171,9 @@ func openServers(c *config, log *slog.Logger, api http.Handler, registry *promet
 	return append(servers, newServer(l, mux, log)), nil
 }
 
-// live runs everything until ctx ends or a listener fails, and then stops in
-// order: first HTTP, so that what is in flight is answered, then the stream.
-func live(ctx context.Context, servers []*server, stream *component.Component, log *slog.Logger) error {
-	streamCtx, stopStream := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopStream()
-	streamDone := make(chan struct{})
-	go func() {
-		defer close(streamDone)
-		stream.Run(streamCtx)
-	}()
+// live answers requests until ctx ends or a listener fails, and then those that are
+// in flight.
+func live(ctx context.Context, servers []*server, log *slog.Logger) error {
 	serving, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
 		log.Info("listening", "addr", s.listener.Addr().String())
@@ -137,10 +186,7 @@ func live(ctx context.Context, servers []*server, stream *component.Component, l
 		log.Info("stopping")
 		return stopAll(servers)
 	})
-	err := serving.Wait()
-	stopStream()
-	<-streamDone
-	return err
+	return serving.Wait()
 }
 
 // tellSystemd says that requests are taken, and keeps saying so where systemd

@@ -91,7 +91,7 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 		tr.answers[text] = a.status
 		tr.mu.Unlock()
 		if a.status >= http.StatusInternalServerError {
-			_ = xmpptest.Poll(ctx, func() bool { return tr.h.status("/readyz") == http.StatusOK })
+			_ = xmpptest.Poll(ctx, tr.h.sends)
 		}
 	}
 }

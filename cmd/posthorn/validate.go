@@ -32,6 +32,9 @@ func (c *config) validate(found *mistakes) {
 	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
 	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
 	found.within("delivery.confirm_timeout", c.Delivery.ConfirmTimeout.Milliseconds(), 100, confirmLimit.Milliseconds(), "milliseconds")
+	found.within("delivery.keep", int64(c.Delivery.Keep.Seconds()), 1, 366*24*60*60, "seconds")
+	found.within("delivery.remember", int64(c.Delivery.Remember.Seconds()), 60, 30*24*60*60, "seconds")
+	found.within("delivery.max_kept", int64(c.Delivery.MaxKept), 1<<20, 1<<40, "bytes")
 	found.within("component.room_idle", int64(c.Component.RoomIdle.Seconds()), 1, 24*60*60, "seconds")
 	c.validateHTTP(found)
 	c.validateHosts(found)
@@ -73,7 +76,7 @@ func (c *config) validateHTTP(found *mistakes) {
 	switch path := strings.TrimRight(c.HTTP.Path, "/"); {
 	case path != "" && path[0] != '/':
 		found.add("http.path", "is %q and has to begin with a slash", c.HTTP.Path)
-	case slices.Contains([]string{"/healthz", "/readyz", "/rest"}, path):
+	case slices.Contains([]string{"/healthz", "/readyz", "/rest", "/messages"}, path):
 		found.add("http.path", "is %q, which leads elsewhere: take another", c.HTTP.Path)
 	}
 	for i, origin := range c.HTTP.CORSOrigins {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -108,8 +109,10 @@ func (h *posthorn) awaitReady(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if response, err := client.Get("http://" + h.address + "/readyz"); err == nil {
+			var is struct{ Stream string }
+			err := json.NewDecoder(response.Body).Decode(&is)
 			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
+			if err == nil && response.StatusCode == http.StatusOK && is.Stream == "up" {
 				return nil
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -97,7 +98,7 @@ func (h *posthorn) start(binary, config, state string) error {
 	return err
 }
 
-// awaitReady asks /readyz until it says yes.
+// awaitReady asks /readyz until messages can be sent, and not only kept.
 func (h *posthorn) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("posthorn is not ready after %v", readyTimeout))
 	defer cancel()
@@ -123,8 +124,10 @@ func ready(client *http.Client, url string) bool {
 	if err != nil {
 		return false
 	}
-	response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer response.Body.Close()
+	var is struct{ Stream string }
+	err = json.NewDecoder(response.Body).Decode(&is)
+	return err == nil && response.StatusCode == http.StatusOK && is.Stream == "up"
 }
 
 // log is what posthorn has printed, for when something went wrong.
