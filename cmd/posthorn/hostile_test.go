@@ -151,7 +151,7 @@ func (g generator) child(depth int) string {
 var knownID = sending{"/msg/user", "application/json", func(text string) string {
 	client, _, _ := strings.Cut(text, "/")
 	return fmt.Sprintf(`{"body":%q,"id":"in-flight-%s"}`, text, client[strings.IndexByte(client, ' ')+1:])
-}, 1, []int{http.StatusCreated}}
+}, 1, []int{http.StatusCreated}, false}
 
 // TestStrangers: whatever an account sends to the component, alone or in
 // floods, the stream stays up, the messages that flow meanwhile are delivered,

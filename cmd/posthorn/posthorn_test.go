@@ -73,12 +73,7 @@ func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *po
 	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("posthorn", "serve", "--config", h.Config)
-	cmd.Stderr = h.log
-	var err error
-	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
-		t.Fatal(err)
-	}
+	h.start(t)
 	t.Cleanup(func() {
 		if err := h.Stop(); err != nil {
 			t.Error(err)
@@ -93,9 +88,23 @@ func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *po
 			t.Errorf("a data race in posthorn:\n%s", h.log)
 		}
 	})
-	xmpptest.Wait(t, 10*time.Second, "posthorn listens", func() bool { return xmpptest.Accepts(listen) })
 	return h
 }
+
+// start runs the process, the first time and after it has ended, and waits until
+// it listens.
+func (h *posthorn) start(t testing.TB) {
+	t.Helper()
+	cmd := exec.Command("posthorn", "serve", "--config", h.Config)
+	cmd.Stderr = h.log
+	var err error
+	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
+		t.Fatal(err)
+	}
+	xmpptest.Wait(t, 10*time.Second, "posthorn listens", h.listens)
+}
+
+func (h *posthorn) listens() bool { return xmpptest.Accepts(strings.TrimPrefix(h.URL, "http://")) }
 
 // ready waits until messages can be sent.
 func (h *posthorn) ready(t testing.TB) *posthorn {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,34 +17,47 @@ import (
 )
 
 // A sending is one sort of request that traffic makes, and the statuses that it
-// may have. What was answered 201 is received once, 504 perhaps, and anything
-// else never.
+// may have. What was answered 201 is received once, 202 once at least, 504 and what
+// was not answered perhaps, and anything else never.
 type sending struct {
 	path        string
 	contentType string
 	make        func(text string) string // what is posted
 	every       int                      // of so many requests one is of this sort
 	may         []int
+	keyed       bool // with an Idempotency-Key
 }
 
 var (
 	toUser = sending{"/msg/user", "text/plain", func(text string) string { return text }, 1,
-		[]int{http.StatusCreated, http.StatusServiceUnavailable, http.StatusGatewayTimeout}}
+		[]int{http.StatusCreated, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, false}
+	// With a store nothing stays unconfirmed.
+	toUserKept = sending{"/msg/user", "text/plain", func(text string) string { return text }, 1,
+		[]int{http.StatusCreated, http.StatusAccepted, http.StatusServiceUnavailable}, false}
+	toUserKeyed = sending{"/msg/user", "text/plain", func(text string) string { return text }, 3,
+		[]int{http.StatusCreated, http.StatusAccepted, http.StatusServiceUnavailable}, true}
 	toGhost = sending{"/msg/ghost", "text/plain", func(text string) string { return text }, 8,
-		[]int{http.StatusNotFound, http.StatusServiceUnavailable, http.StatusGatewayTimeout}}
+		[]int{http.StatusNotFound, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, false}
 	unsendable = sending{"/msg/user", "text/plain", func(text string) string { return text + "\x00" }, 9,
-		[]int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}}
+		[]int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}, false}
 )
 
 // A traffic is what several clients post at once, and what they were answered.
 type traffic struct {
 	h     *posthorn
 	pause time.Duration
+	dies  bool // posthorn does, now and then
 	stop  context.CancelFunc
 	wait  sync.WaitGroup
 
 	mu      sync.Mutex
-	answers map[string]int // by text: the status
+	answers map[string]answered // by text
+}
+
+// An answered is what was said to one request.
+type answered struct {
+	status int // 0: nothing
+	id     string
 }
 
 var justMe = []string{"me@example.com"}
@@ -55,14 +70,19 @@ var keepsAll = xmpptest.Options{Modules: []string{"offline"}, Global: "storage_a
 // between requests, as the senders in turn. Each request has a text of its own,
 // which begins with the sender.
 func startTraffic(t *testing.T, h *posthorn, clients int, pause time.Duration, senders []string, sorts ...sending) *traffic {
+	tr := &traffic{h: h, pause: pause}
+	tr.start(t, clients, senders, sorts...)
+	return tr
+}
+
+func (tr *traffic) start(t *testing.T, clients int, senders []string, sorts ...sending) {
 	ctx, stop := context.WithCancel(t.Context())
-	tr := &traffic{h: h, stop: stop, pause: pause, answers: make(map[string]int)}
+	tr.stop, tr.answers = stop, make(map[string]answered)
 	for c := range clients {
 		name := fmt.Sprintf("%s %d", senders[c%len(senders)], c)
 		tr.wait.Go(func() { tr.client(ctx, t, name, sorts) })
 	}
 	t.Cleanup(tr.finish)
-	return tr
 }
 
 func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts []sending) {
@@ -79,7 +99,15 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 		a, err := tr.h.post(sort.path, sort.make(text), func(r *http.Request) {
 			r.Header.Set("Content-Type", sort.contentType)
 			r.SetBasicAuth(sender, password)
+			if sort.keyed {
+				r.Header.Set("Idempotency-Key", strings.ReplaceAll(text, " ", "_"))
+			}
 		})
+		if err != nil && tr.dies {
+			tr.note(text, answered{})
+			_ = xmpptest.Poll(ctx, tr.h.listens)
+			continue
+		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			return
@@ -87,21 +115,25 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 		if !slices.Contains(sort.may, a.status) || a.status == http.StatusCreated && a.Status != tr.h.expected.local {
 			t.Errorf("%s to %s was answered %d %s", text, sort.path, a.status, a.raw)
 		}
-		tr.mu.Lock()
-		tr.answers[text] = a.status
-		tr.mu.Unlock()
+		tr.note(text, answered{a.status, a.ID})
 		if a.status >= http.StatusInternalServerError {
 			_ = xmpptest.Poll(ctx, tr.h.sends)
 		}
 	}
 }
 
+func (tr *traffic) note(text string, a answered) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.answers[text] = a
+}
+
 // count is how many requests were answered with one of the statuses so far.
 func (tr *traffic) count(statuses ...int) (n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	for status := range maps.Values(tr.answers) {
-		if slices.Contains(statuses, status) {
+	for a := range maps.Values(tr.answers) {
+		if slices.Contains(statuses, a.status) {
 			n++
 		}
 	}
@@ -134,9 +166,13 @@ func (tr *traffic) compare(t *testing.T, user *xmpptest.Client) {
 	if a := tr.h.mustPost(t, "/msg/user", last, nil); a.status != http.StatusCreated {
 		t.Fatalf("answer is %d %s", a.status, a.raw)
 	}
-	received := make(map[string]int)
+	received := make(map[string][]xmpptest.Message)
+	newest := make(map[string]int)
 	for m := user.MustReceive(t); m.Body != last; m = user.MustReceive(t) {
-		received[m.Body]++
+		if len(received[m.Body]) == 0 {
+			tr.checkOrder(t, newest, m.Body)
+		}
+		received[m.Body] = append(received[m.Body], m)
 		if sender, _, _ := strings.Cut(m.Body, " "); m.From != sender {
 			t.Errorf("%q came from %s", m.Body, m.From)
 		}
@@ -144,24 +180,52 @@ func (tr *traffic) compare(t *testing.T, user *xmpptest.Client) {
 	tr.hold(t, received)
 }
 
-// hold compares what was received, by text, with what was answered.
-func (tr *traffic) hold(t *testing.T, received map[string]int) {
+// checkOrder: what a client was promised comes in the order in which it was sent;
+// newest is by client.
+func (tr *traffic) checkOrder(t *testing.T, newest map[string]int, text string) {
 	t.Helper()
-	count := make(map[int]int)
-	for text, status := range tr.answers {
-		count[status]++
-		switch got := received[text]; status {
+	if status := tr.answers[text].status; status != http.StatusCreated && status != http.StatusAccepted {
+		return
+	}
+	client, number, _ := strings.Cut(text, "/")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return // it was sent by somebody else
+	}
+	if before, any := newest[client]; any && n < before {
+		t.Errorf("%s came after number %d", text, before)
+	}
+	newest[client] = n
+}
+
+// hold compares what was received, by text, with what was answered.
+func (tr *traffic) hold(t *testing.T, received map[string][]xmpptest.Message) {
+	t.Helper()
+	count, again := make(map[int]int), 0
+	for text, a := range tr.answers {
+		count[a.status]++
+		got := len(received[text])
+		again += max(0, got-1)
+		most, least := 0, 0
+		switch a.status {
 		case http.StatusCreated:
-			if got != 1 {
-				t.Errorf("%s was answered 201 and received %d times", text, got)
+			least, most = 1, 1
+		case http.StatusAccepted: // one that was unconfirmed goes again
+			least, most = 1, 2
+			if tr.dies {
+				most = math.MaxInt
 			}
 		case http.StatusGatewayTimeout:
-			if got > 1 {
-				t.Errorf("%s was answered 504 and received %d times", text, got)
-			}
-		default:
-			if got != 0 {
-				t.Errorf("%s was answered %d and received", text, status)
+			most = 1
+		case 0:
+			most = math.MaxInt
+		}
+		if got < least || got > most {
+			t.Errorf("%s was answered %d and received %d times", text, a.status, got)
+		}
+		for _, m := range received[text] {
+			if m.ID != received[text][0].ID || a.id != "" && m.ID != a.id {
+				t.Errorf("%s has the id %q, and was received as %q", text, a.id, m.ID)
 			}
 		}
 	}
@@ -170,5 +234,5 @@ func (tr *traffic) hold(t *testing.T, received map[string]int) {
 			t.Errorf("%q was received and nobody sent it", text)
 		}
 	}
-	t.Logf("answers by status: %v; received: %d", count, len(received))
+	t.Logf("answers by status: %v; received: %d, and %d of them again", count, len(received), again)
 }
