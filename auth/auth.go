@@ -18,6 +18,9 @@
 //  6. Wrong password, unknown account and unknown host are one answer at one
 //     time. A server that cannot be asked is another: it says nothing about
 //     the password.
+//  7. A server that is silent, refusing connections or not answering in time,
+//     leaves a password that it took lately as it was, while messages are only
+//     kept. Whatever the server answers, this is over.
 //
 // It is not an XMPP client: it sends no presence and no message. Who may send,
 // once known, is not decided here.
@@ -42,7 +45,9 @@ type Options struct {
 	Hosts         []Host
 	DefaultDomain string        // for a bare user name; default: the only host
 	CacheTTL      time.Duration // how long a verdict is remembered; 0: not at all
+	StaleTTL      time.Duration // how long a password counts after it was checked, while Keeping and the server is silent
 	CacheSize     int           // verdicts of each sort, good and bad
+	Keeping       func() bool   // whether messages are only kept now, for want of a stream; nil: never
 	Log           *slog.Logger  // nil: silent
 	Metrics       prometheus.Registerer
 
@@ -63,6 +68,7 @@ type Verifier struct {
 	log           *slog.Logger
 	metrics       *metrics
 	cache         *cache
+	keeping       func() bool
 	flights       map[string]*flights // by domain; immutable after New
 	dialer        dialer
 }
@@ -73,12 +79,16 @@ func New(o Options) (*Verifier, error) {
 	v := &Verifier{
 		log:     o.Log,
 		metrics: newMetrics(o.Metrics),
-		cache:   newCache(o.CacheTTL, o.CacheSize),
+		cache:   newCache(o.CacheTTL, o.StaleTTL, o.CacheSize),
+		keeping: o.Keeping,
 		flights: map[string]*flights{},
 		dialer:  dialer{dial: o.Dial, resolver: o.Resolver},
 	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
+	}
+	if v.keeping == nil {
+		v.keeping = func() bool { return false }
 	}
 	if v.dialer.dial == nil {
 		v.dialer.dial = new(net.Dialer).DialContext
@@ -144,10 +154,27 @@ func (v *Verifier) verdict(ctx context.Context, account message.JID, password se
 		v.metrics.cache.WithLabelValues("negative").Inc()
 		return errRefused
 	}
-	v.metrics.cache.WithLabelValues("miss").Inc()
-	return v.flights[account.Domain()].share(ctx, mac, account, func(ctx context.Context) error {
+	if v.revives(account, mac) {
+		return nil
+	}
+	err := v.flights[account.Domain()].share(ctx, mac, account, func(ctx context.Context) error {
 		return v.probe(ctx, host, account, mac, password)
 	})
+	if err != nil && ctx.Err() == nil && v.revives(account, mac) {
+		return nil
+	}
+	v.metrics.cache.WithLabelValues("miss").Inc()
+	return err
+}
+
+// revives reports whether a password counts that nobody can be asked about. Its
+// verdict stays as old as it is.
+func (v *Verifier) revives(account message.JID, mac fingerprint) bool {
+	if !v.flights[account.Domain()].silence.lasts() || v.cache.get(account, mac) != stale || !v.keeping() {
+		return false
+	}
+	v.metrics.cache.WithLabelValues("stale").Inc()
+	return true
 }
 
 // probe asks the server, remembers its verdict, and logs why there was none:

@@ -22,6 +22,7 @@ const (
 	unknown verdict = iota
 	good
 	bad
+	stale // was good, too long ago to count while the server can be asked
 )
 
 // A fingerprint stands for an account with a password.
@@ -35,19 +36,20 @@ type fingerprint [sha256.Size]byte
 // in turns is asked about more often. Bad ones are by fingerprint and apart:
 // no flood of wrong passwords pushes out a good one.
 type cache struct {
-	key [sha256.Size]byte // random, made at start; immutable
-	ttl time.Duration
+	key      [sha256.Size]byte // random, made at start; immutable
+	ttl      time.Duration     // how long a good verdict is good,
+	staleTTL time.Duration     // and how long it is better than none
 
 	mu   sync.Mutex // guards both
 	good bounded[message.JID]
 	bad  bounded[fingerprint]
 }
 
-func newCache(ttl time.Duration, size int) *cache {
-	c := &cache{ttl: ttl}
+func newCache(ttl, staleTTL time.Duration, size int) *cache {
+	c := &cache{ttl: ttl, staleTTL: staleTTL}
 	_, _ = rand.Read(c.key[:]) // never fails: crypto/rand ends the program instead
-	c.good = bounded[message.JID]{size: size, entries: map[message.JID]entry{}}
-	c.bad = bounded[fingerprint]{size: size, entries: map[fingerprint]entry{}}
+	c.good = bounded[message.JID]{size: size, life: max(ttl, staleTTL), entries: map[message.JID]entry{}}
+	c.bad = bounded[fingerprint]{size: size, life: min(ttl, refusalTTL), entries: map[fingerprint]entry{}}
 	return c
 }
 
@@ -64,42 +66,50 @@ func (c *cache) mac(account message.JID, password secret.Value) fingerprint {
 func (c *cache) get(account message.JID, mac fingerprint) verdict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, found := c.good.get(account); found && hmac.Equal(e.mac[:], mac[:]) {
+	last, found := c.good.get(account)
+	same := found && last.is(mac)
+	if same && time.Since(last.at) < c.ttl {
 		return good
 	}
 	if _, found := c.bad.get(mac); found {
 		return bad
 	}
+	if same && time.Since(last.at) < c.staleTTL {
+		return stale
+	}
 	return unknown
 }
 
 func (c *cache) put(account message.JID, mac fingerprint, is verdict) {
-	if c.ttl <= 0 {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if is == good {
-		c.good.put(account, entry{mac, time.Now().Add(c.ttl)})
+		c.good.put(account, entry{mac, time.Now()})
 		return
 	}
-	c.bad.put(mac, entry{mac, time.Now().Add(min(c.ttl, refusalTTL))})
+	c.bad.put(mac, entry{mac, time.Now()})
+	if last, found := c.good.get(account); found && last.is(mac) {
+		delete(c.good.entries, account) // once refused, a password is never stale
+	}
 }
 
 type entry struct {
-	mac     fingerprint
-	expires time.Time
+	mac fingerprint
+	at  time.Time // of the verdict
 }
 
-// bounded is a map of at most size entries that expire.
+func (e entry) is(mac fingerprint) bool { return hmac.Equal(e.mac[:], mac[:]) }
+
+// bounded is a map of at most size entries, each for its life.
 type bounded[K comparable] struct {
 	size    int
+	life    time.Duration
 	entries map[K]entry
 }
 
 func (b bounded[K]) get(key K) (entry, bool) {
 	e, found := b.entries[key]
-	if found && !time.Now().Before(e.expires) {
+	if found && time.Since(e.at) >= b.life {
 		delete(b.entries, key)
 		return entry{}, false
 	}
@@ -107,24 +117,25 @@ func (b bounded[K]) get(key K) (entry, bool) {
 }
 
 func (b bounded[K]) put(key K, e entry) {
+	if b.size <= 0 || b.life <= 0 {
+		return
+	}
 	if _, there := b.entries[key]; !there && len(b.entries) >= b.size {
 		b.evict()
 	}
-	if b.size > 0 {
-		b.entries[key] = e
-	}
+	b.entries[key] = e
 }
 
-// evict drops the entry that expires first, of a few that the map gives at
-// random: nearly as good as the oldest of all, without keeping them in order.
+// evict drops the oldest entry of a few that the map gives at random: nearly
+// as good as the oldest of all, without keeping them in order.
 func (b bounded[K]) evict() {
 	const sample = 8
 	var first K
-	var expires time.Time
+	var oldest time.Time
 	seen := 0
 	for key, e := range b.entries {
-		if seen == 0 || e.expires.Before(expires) {
-			first, expires = key, e.expires
+		if seen == 0 || e.at.Before(oldest) {
+			first, oldest = key, e.at
 		}
 		if seen++; seen == sample {
 			break

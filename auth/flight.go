@@ -38,6 +38,7 @@ type flights struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	turns   chan struct{} // holds one for each probe that runs; capacity maxProbes
+	silence silence
 
 	mu       sync.Mutex // guards what follows
 	shared   map[fingerprint]*flight
@@ -126,6 +127,7 @@ func (f *flights) fly(q *queue, probe func(context.Context) error) error {
 	}
 	began := time.Now()
 	err := probe(ctx)
+	f.silence.note(ctx, began, err)
 	if errors.Is(err, errRefused) {
 		waitForStep(ctx, began, turnStep)
 	}

@@ -10,7 +10,7 @@ import (
 type metrics struct {
 	probes  *prometheus.CounterVec // outcome: see outcome
 	seconds prometheus.Histogram
-	cache   *prometheus.CounterVec // result: hit, miss or negative
+	cache   *prometheus.CounterVec // result: hit, miss, negative or stale
 }
 
 // newMetrics registers with r, or nowhere when r is nil. Every label value is
@@ -29,10 +29,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		cache: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "posthorn_auth_cache_total",
-			Help: "Password checks, by what was remembered: that it is right (hit), wrong (negative), or nothing (miss).",
+			Help: "Password checks, by what was remembered: that it is right (hit), wrong (negative), nothing (miss), or that it was right, while the server is silent (stale).",
 		}, []string{"result"}),
 	}
-	for _, result := range []string{"hit", "miss", "negative"} {
+	for _, result := range []string{"hit", "miss", "negative", "stale"} {
 		m.cache.WithLabelValues(result)
 	}
 	for _, outcome := range outcomes() {

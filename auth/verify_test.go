@@ -343,7 +343,7 @@ func TestClose(t *testing.T) {
 
 func TestCacheIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(time.Minute, 10)
+		c := newCache(time.Minute, time.Hour, 10)
 		mine := c.mac("me@example.com", secret.New("mine"))
 		c.put("me@example.com", mine, good)
 		for i := range 1000 {
@@ -367,12 +367,12 @@ func TestCacheIsBounded(t *testing.T) {
 // TestFingerprints: another account with the same password, or the same letters
 // shared out otherwise, is another fingerprint; so is another start.
 func TestFingerprints(t *testing.T) {
-	c := newCache(time.Minute, 1)
+	c := newCache(time.Minute, time.Hour, 1)
 	seen := map[fingerprint]bool{
-		c.mac("a@b", secret.New("cd")):                        true,
-		c.mac("a@bc", secret.New("d")):                        true,
-		c.mac("b@b", secret.New("cd")):                        true,
-		newCache(time.Minute, 1).mac("a@b", secret.New("cd")): true,
+		c.mac("a@b", secret.New("cd")):                                   true,
+		c.mac("a@bc", secret.New("d")):                                   true,
+		c.mac("b@b", secret.New("cd")):                                   true,
+		newCache(time.Minute, time.Hour, 1).mac("a@b", secret.New("cd")): true,
 	}
 	if len(seen) != 4 || !seen[c.mac("a@b", secret.New("cd"))] {
 		t.Error("fingerprints collide, or change")
