@@ -18,9 +18,9 @@
 //  6. Wrong password, unknown account and unknown host are one answer at one
 //     time. A server that cannot be asked is another: it says nothing about
 //     the password.
-//  7. A server that is silent, refusing connections or not answering in time,
-//     leaves a password that it took lately as it was, while messages are only
-//     kept. Whatever the server answers, this is over.
+//  7. While the server is silent, which is to refuse connections or not to
+//     answer in time, and messages are only kept, a password still counts that
+//     it took lately. Any answer ends that, whatever it says.
 //
 // It is not an XMPP client: it sends no presence and no message. Who may send,
 // once known, is not decided here.
@@ -45,9 +45,9 @@ type Options struct {
 	Hosts         []Host
 	DefaultDomain string        // for a bare user name; default: the only host
 	CacheTTL      time.Duration // how long a verdict is remembered; 0: not at all
-	StaleTTL      time.Duration // how long a password counts after it was checked, while Keeping and the server is silent
-	CacheSize     int           // verdicts of each sort, good and bad
+	StaleTTL      time.Duration // how long a right password counts while the server is silent, if Keeping; 0: not at all
 	Keeping       func() bool   // whether messages are only kept now, for want of a stream; nil: never
+	CacheSize     int           // verdicts of each sort, good and bad
 	Log           *slog.Logger  // nil: silent
 	Metrics       prometheus.Registerer
 
@@ -167,8 +167,8 @@ func (v *Verifier) verdict(ctx context.Context, account message.JID, password se
 	return err
 }
 
-// revives reports whether a password counts that nobody can be asked about. Its
-// verdict stays as old as it is.
+// revives reports whether a password counts although nobody can be asked about
+// it. Its verdict grows no younger by that.
 func (v *Verifier) revives(account message.JID, mac fingerprint) bool {
 	if !v.flights[account.Domain()].silence.lasts() || v.cache.get(account, mac) != stale || !v.keeping() {
 		return false

@@ -95,6 +95,7 @@ func (c *config) auth(log *slog.Logger, metrics prometheus.Registerer) (auth.Opt
 	options := auth.Options{
 		DefaultDomain: c.Auth.DefaultDomain,
 		CacheTTL:      c.Auth.Cache.TTL,
+		StaleTTL:      c.Auth.Cache.StaleTTL,
 		CacheSize:     c.Auth.Cache.Size,
 		Log:           log,
 		Metrics:       metrics,

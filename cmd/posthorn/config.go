@@ -45,8 +45,9 @@ type config struct {
 		Hosts         []hostConfig `mapstructure:"hosts"`
 		DefaultDomain string       `mapstructure:"default_domain"`
 		Cache         struct {
-			TTL  time.Duration `mapstructure:"ttl"`
-			Size int           `mapstructure:"size"`
+			TTL      time.Duration `mapstructure:"ttl"`
+			StaleTTL time.Duration `mapstructure:"stale_ttl"`
+			Size     int           `mapstructure:"size"`
 		} `mapstructure:"cache"`
 	} `mapstructure:"auth"`
 	Policy struct {
@@ -90,7 +91,7 @@ var defaults = map[string]any{
 	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144, "component.room_idle": "10m",
 	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536,
 	"http.cors_origins": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
-	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.size": 10000,
+	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.stale_ttl": "1h", "auth.cache.size": 10000,
 	"policy.senders": []string{}, "policy.recipients": "any",
 	"delivery.confirm_timeout": "5s", "delivery.keep": "72h", "delivery.max_kept": "1GiB", "delivery.remember": "24h",
 	"store":          "sqlite",
@@ -100,7 +101,7 @@ var defaults = map[string]any{
 // later are keys whose function this version does not have yet. They are
 // allowed, so that one file serves both, and said to do nothing.
 var later = []string{
-	"http.trusted_proxies", "auth.cache.stale_ttl",
+	"http.trusted_proxies",
 	"auth.throttle.failures", "auth.throttle.window",
 	"hooks.dir", "limits.messages_per_second", "limits.burst",
 }

@@ -31,6 +31,7 @@ func (c *config) validate(found *mistakes) {
 	found.within("http.max_body", int64(c.HTTP.MaxBody), 1, maxBodyLimit, "bytes")
 	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
 	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
+	found.within("auth.cache.stale_ttl", int64(c.Auth.Cache.StaleTTL.Seconds()), 0, 7*24*60*60, "seconds")
 	found.within("delivery.confirm_timeout", c.Delivery.ConfirmTimeout.Milliseconds(), 100, confirmLimit.Milliseconds(), "milliseconds")
 	found.within("delivery.keep", int64(c.Delivery.Keep.Seconds()), 1, 366*24*60*60, "seconds")
 	found.within("delivery.remember", int64(c.Delivery.Remember.Seconds()), 60, 30*24*60*60, "seconds")
