@@ -36,9 +36,8 @@ type fingerprint [sha256.Size]byte
 // in turns is asked about more often. Bad ones are by fingerprint and apart:
 // no flood of wrong passwords pushes out a good one.
 type cache struct {
-	key      [sha256.Size]byte // random, made at start; immutable
-	ttl      time.Duration     // how long a good verdict is good,
-	staleTTL time.Duration     // and how long it is better than none
+	key [sha256.Size]byte // random, made at start; immutable
+	ttl time.Duration     // how long a good verdict is good; what lives longer is stale
 
 	mu   sync.Mutex // guards both
 	good bounded[message.JID]
@@ -46,7 +45,7 @@ type cache struct {
 }
 
 func newCache(ttl, staleTTL time.Duration, size int) *cache {
-	c := &cache{ttl: ttl, staleTTL: staleTTL}
+	c := &cache{ttl: ttl}
 	_, _ = rand.Read(c.key[:]) // never fails: crypto/rand ends the program instead
 	c.good = bounded[message.JID]{size: size, life: max(ttl, staleTTL), entries: map[message.JID]entry{}}
 	c.bad = bounded[fingerprint]{size: size, life: min(ttl, refusalTTL), entries: map[fingerprint]entry{}}
@@ -74,7 +73,7 @@ func (c *cache) get(account message.JID, mac fingerprint) verdict {
 	if _, found := c.bad.get(mac); found {
 		return bad
 	}
-	if same && time.Since(last.at) < c.staleTTL {
+	if same {
 		return stale
 	}
 	return unknown

@@ -299,7 +299,12 @@ func TestSilenceIsRemembered(t *testing.T) {
 func TestWhoGoesRevivesNothing(t *testing.T) {
 	for name, end := range map[string]func(*outdoors, context.CancelFunc){
 		"the caller": func(_ *outdoors, cancel context.CancelFunc) { cancel() },
-		"Close":      func(w *outdoors, _ context.CancelFunc) { w.Close() },
+		"the caller, of a silent server": func(w *outdoors, cancel context.CancelFunc) {
+			w.weather = refused
+			checkReason(t, w.verify("other"), Unreachable)
+			cancel()
+		},
+		"Close": func(w *outdoors, _ context.CancelFunc) { w.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

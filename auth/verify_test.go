@@ -218,6 +218,9 @@ func TestNoCache(t *testing.T) {
 			if n := r.dials.Load(); n != 4 {
 				t.Errorf("%s: %d probes, want 4", name, n)
 			}
+			if n := len(r.cache.good.entries) + len(r.cache.bad.entries); n > 0 {
+				t.Errorf("%s: %d verdicts are held", name, n)
+			}
 		})
 	}
 }
