@@ -61,6 +61,85 @@ func (h *posthorn) mustGet(t testing.TB, path string) answer {
 	return h.mustPost(t, path, "", func(r *http.Request) { r.Method = http.MethodGet })
 }
 
+// TestStalePasswords: while the server is away, who was verified lately may still
+// send, and nobody else.
+func TestStalePasswords(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, append(withStore(t), "auth:\n", "auth:\n  cache: {ttl: 0s}\n")...).ready(t)
+	if a := h.mustPost(t, "/msg/user", "before", nil); a.status != http.StatusCreated {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		user, password string
+		want           int
+	}{
+		{"me@example.com", password, http.StatusAccepted},
+		{"me@example.com", "another", http.StatusServiceUnavailable},
+		{"user@example.com", password, http.StatusServiceUnavailable},
+	} {
+		a := h.mustPost(t, "/msg/user", "while it was away", func(r *http.Request) { r.SetBasicAuth(test.user, test.password) })
+		if a.status != test.want {
+			t.Errorf("%s with %s: %d %s, want %d", test.user, test.password, a.status, a.raw, test.want)
+		}
+	}
+}
+
+// TestRepeated: a request with an idempotency key is sent once, however often it
+// comes, with a restart between.
+func TestRepeated(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	post := func(path, text, header, key string) answer {
+		return h.mustPost(t, path, text, func(r *http.Request) { r.Header.Set(header, key) })
+	}
+	first := post("/msg/user", "once", "Idempotency-Key", "k1")
+	if first.status != http.StatusCreated || first.Status != "delivered" {
+		t.Fatalf("answer is %d %s", first.status, first.raw)
+	}
+	ghost := post("/msg/ghost", "to nobody", "Idempotency-Key", "k1")
+	if ghost.status != http.StatusNotFound {
+		t.Fatalf("answer is %d %s", ghost.status, ghost.raw)
+	}
+	two := post("/msg/user,ghost", "to two", "X-GitHub-Delivery", "k2")
+	if two.status != http.StatusMultiStatus {
+		t.Fatalf("answer is %d %s", two.status, two.raw)
+	}
+	for range 2 {
+		for _, test := range []struct {
+			path, text, header, key string
+			want                    answer
+		}{
+			{"/msg/user", "once", "Idempotency-Key", "k1", first},
+			{"/msg/ghost", "to nobody", "Idempotency-Key", "k1", ghost},
+			{"/msg/user,ghost", "to two", "X-Gitea-Delivery", "k2", two},
+		} {
+			if a := post(test.path, test.text, test.header, test.key); a.status != test.want.status || a.raw != test.want.raw {
+				t.Errorf("%s again: %d %s, want %s", test.path, a.status, a.raw, test.want.raw)
+			}
+		}
+		if a := post("/msg/user", "another", "Idempotency-Key", "k1"); a.status != http.StatusUnprocessableEntity {
+			t.Errorf("another text: %d %s", a.status, a.raw)
+		}
+		if err := h.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		h.start(t)
+		h.ready(t)
+	}
+	if a := h.mustPost(t, "/msg/user", "the last", nil); a.status != http.StatusCreated {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	user := p.MustLogin(t, "user@example.com", password)
+	if m := expect(t, user, "me@example.com", "once"); m.ID != first.ID || m.Delay != "" && strings.Contains(m.Raw, "post.example.com") {
+		t.Errorf("the id is %q, want %q: %s", m.ID, first.ID, m.Raw)
+	}
+	expect(t, user, "me@example.com", "to two")
+	expect(t, user, "me@example.com", "the last")
+}
+
 // TestKills: whatever was answered 201 or 202 is received, although posthorn is
 // killed again and again in the middle of it; and only what it had on the stream
 // then is received twice, with one id. `make soak` has the long form.

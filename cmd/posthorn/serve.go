@@ -74,20 +74,21 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	authOptions, err := c.auth(log, registry)
-	if err != nil {
-		return err
-	}
-	verifier, err := auth.New(authOptions)
-	if err != nil {
-		return err
-	}
-	defer verifier.Close()
 	keeper, err := openStore(c, log, registry)
 	if err != nil {
 		return err
 	}
 	stream, deliverer := c.deliverer(keeper, log, registry)
+	authOptions, err := c.auth(log, registry)
+	if err != nil {
+		return err
+	}
+	authOptions.Keeping = func() bool { return keeper != nil && stream.State() != component.Up }
+	verifier, err := auth.New(authOptions)
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
 	servers, err := openServers(c, log, httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer), registry)
 	if err != nil {
 		return err
