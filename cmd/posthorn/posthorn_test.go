@@ -34,7 +34,8 @@ type posthorn struct {
 	*xmpptest.Process
 	URL        string // of the HTTP side, without a path
 	MetricsURL string
-	Config     string // the file
+	Config     string   // the file
+	command    []string // what runs it
 	expected   expectation
 	log        *lines
 }
@@ -60,6 +61,12 @@ auth:
 // replacements is an old and a new text of its configuration.
 func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *posthorn {
 	t.Helper()
+	return startPosthornBy(t, []string{"posthorn"}, p, replacements...)
+}
+
+// startPosthornBy runs it by a command that ends in running it.
+func startPosthornBy(t testing.TB, command []string, p *xmpptest.Server, replacements ...string) *posthorn {
+	t.Helper()
 	listen := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	metrics := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	text := yamlFor(p, listen, metrics)
@@ -69,7 +76,7 @@ func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *po
 		}
 		text = strings.ReplaceAll(text, replacements[i], replacements[i+1])
 	}
-	h := &posthorn{URL: "http://" + listen, MetricsURL: "http://" + metrics, Config: filepath.Join(t.TempDir(), "posthorn.yaml"), expected: expected[p.Name], log: &lines{t: t}}
+	h := &posthorn{URL: "http://" + listen, MetricsURL: "http://" + metrics, Config: filepath.Join(t.TempDir(), "posthorn.yaml"), command: command, expected: expected[p.Name], log: &lines{t: t}}
 	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +102,7 @@ func startPosthorn(t testing.TB, p *xmpptest.Server, replacements ...string) *po
 // it listens.
 func (h *posthorn) start(t testing.TB) {
 	t.Helper()
-	cmd := exec.Command("posthorn", "serve", "--config", h.Config)
+	cmd := exec.Command(h.command[0], append(h.command[1:], "serve", "--config", h.Config)...)
 	cmd.Stderr = h.log
 	var err error
 	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
