@@ -2,9 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -213,4 +217,219 @@ func (h *posthorn) metric(t testing.TB, name string) float64 {
 	}
 	t.Fatalf("there is no metric %s", name)
 	return 0
+}
+
+// TestFrozen: a server that has taken a message and says nothing may have delivered
+// it. Its sender is told that it is queued; it is received once when the server
+// goes on, and what comes after it waits behind it.
+func TestFrozen(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, append(withStore(t), "log: {level: debug}", "log: {level: debug}\ndelivery: {confirm_timeout: 500ms}")...).ready(t)
+	if a := h.mustPost(t, "/msg/user", "0", nil); a.status != http.StatusCreated {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	if err := p.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if a := h.mustPost(t, "/msg/user", fmt.Sprint(i+1), nil); a.status != http.StatusAccepted {
+			t.Errorf("message %d: %d %s", i+1, a.status, a.raw)
+		}
+	}
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	h.drained(t)
+	if a := h.mustPost(t, "/msg/user", "4", nil); a.status != http.StatusCreated {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	user := p.MustLogin(t, "user@example.com", password)
+	for i := range 5 {
+		expect(t, user, "me@example.com", fmt.Sprint(i))
+	}
+}
+
+// TestExpires: what is not worth sending any more is given up, for everybody to
+// see.
+func TestExpires(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	h.mustPost(t, "/msg/user", "before", nil)
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	short := h.mustPost(t, "/msg/user?ttl=1", "soon stale", nil)
+	long := h.mustPost(t, "/msg/user?ttl=1h", "still good", nil)
+	for _, a := range []answer{short, long} {
+		if a.status != http.StatusAccepted {
+			t.Fatalf("answer is %d %s", a.status, a.raw)
+		}
+	}
+	xmpptest.Wait(t, 10*time.Second, "it expires", func() bool { return h.mustGet(t, "/messages/"+short.ID).Status == "expired" })
+	if n := h.metric(t, "posthorn_delivery_expired_total"); n != 1 || !strings.Contains(h.log.String(), short.ID) {
+		t.Errorf("%v are counted", n)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.ready(t)
+	h.drained(t)
+	h.mustPost(t, "/msg/user", "after", nil)
+	user := p.MustLogin(t, "user@example.com", password)
+	for _, text := range []string{"before", "still good", "after"} {
+		expect(t, user, "me@example.com", text)
+	}
+}
+
+// TestOthersMessages: what became of a message is its sender's alone to know.
+func TestOthersMessages(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	as := func(user, given string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.SetBasicAuth(user, given)
+			r.Header.Set("Idempotency-Key", "k")
+		}
+	}
+	a := h.mustPost(t, "/msg/user?id=a%2Fb", "hello", as("me@example.com", password))
+	if a.status != http.StatusCreated || a.ID != "a/b" {
+		t.Fatalf("answer is %d %s", a.status, a.raw)
+	}
+	for _, test := range []struct {
+		user, password, path string
+		want                 int
+	}{
+		{"me@example.com", password, "/messages/a%2Fb", http.StatusOK},
+		{"me@example.com", password, "/messages/a/b", http.StatusOK},
+		{"me@example.com", password, "/messages/other", http.StatusNotFound},
+		{"user@example.com", password, "/messages/a%2Fb", http.StatusNotFound},
+		{"me@example.com", "wrong", "/messages/a%2Fb", http.StatusUnauthorized},
+	} {
+		got := h.mustPost(t, test.path, "", func(r *http.Request) {
+			r.Method = http.MethodGet
+			r.SetBasicAuth(test.user, test.password)
+		})
+		if got.status != test.want {
+			t.Errorf("%s asks for %s: %d %s, want %d", test.user, test.path, got.status, got.raw, test.want)
+		}
+	}
+}
+
+// TestRoomKept: a message to a room is kept like any other, and said once.
+func TestRoomKept(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) {
+		h := startPosthorn(t, p, withStore(t)...).ready(t)
+		h.mustPost(t, "/msg/user", "before", nil)
+		if err := p.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		a := h.mustPost(t, "/msg/ops@"+rooms+"?type=groupchat", "to the room", nil)
+		if a.status != http.StatusAccepted {
+			t.Fatalf("answer is %d %s", a.status, a.raw)
+		}
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		h.ready(t)
+		// The room ended with the server.
+		xmpptest.Wait(t, 20*time.Second, "it bounces", func() bool { return h.mustGet(t, "/messages/"+a.ID).Status == "bounced" })
+	})
+}
+
+// TestMuteIsNotKept: what cannot be sent before somebody changes a configuration is
+// refused, with what to change.
+func TestMuteIsNotKept(t *testing.T) {
+	p := xmpptest.StartProsody(t, xmpptest.Options{Component: []xmpptest.Edit{xmpptest.Replace("validate_from_addresses = false", "")}})
+	p.Users(t, password, "me@example.com", "user@example.com")
+	h := startPosthorn(t, &p.Server, withStore(t)...)
+	xmpptest.Wait(t, 20*time.Second, "the stream is up", func() bool { return strings.Contains(h.mustGet(t, "/healthz").raw, `"stream":"up"`) })
+	if a := h.mustPost(t, "/msg/user", "x", nil); a.status != http.StatusServiceUnavailable || !strings.Contains(a.Detail, "posthorn check") {
+		t.Errorf("answer is %d %s", a.status, a.raw)
+	}
+}
+
+// TestOutboxCommand: the administrator sees what is kept, and changes it beside the
+// running service.
+func TestOutboxCommand(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	run := func(want int, args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		cmd := exec.Command("posthorn", append([]string{"outbox", "--config", h.Config}, args...)...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if _ = cmd.Run(); cmd.ProcessState.ExitCode() != want {
+			t.Errorf("outbox %v: %v\n%s", args, cmd.ProcessState, out.String())
+		}
+		return out.String()
+	}
+	h.mustPost(t, "/msg/user", "before", nil)
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	keep, drop := h.mustPost(t, "/msg/user", "keep this secret text", nil), h.mustPost(t, "/msg/user", "drop", nil)
+	if out := run(exitOK, "list"); !strings.Contains(out, keep.ID) || !strings.Contains(out, drop.ID) || !strings.Contains(out, "me@example.com") || strings.Contains(out, "secret") {
+		t.Errorf("list prints\n%s", out)
+	}
+	if out := run(exitOK, "drop", drop.ID); out != "1 of 1 messages dropped\n" {
+		t.Errorf("drop prints %q", out)
+	}
+	xmpptest.Wait(t, 10*time.Second, "the service sees it", func() bool { return h.metric(t, "posthorn_delivery_kept_messages") == 1 })
+	var shown struct{ ID, State, Error string }
+	if err := json.Unmarshal([]byte(run(exitOK, "show", "--json", drop.ID)), &shown); err != nil || shown.State != "expired" || shown.Error != "dropped by the administrator" {
+		t.Errorf("show prints %+v, %v", shown, err)
+	}
+	if out := run(exitOK, "retry", "--all"); out != "0 of 1 messages will be tried at once\n" {
+		t.Errorf("retry prints %q", out)
+	}
+	run(exitFailed, "show", "unknown")
+	run(exitFailed, "drop", "unknown")
+	run(exitUsage, "drop")
+	run(exitUsage, "drop", keep.ID, "--all")
+	run(exitUsage, "lose", keep.ID)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.ready(t)
+	h.drained(t)
+	if out := run(exitOK, "list", "--json"); out != "" {
+		t.Errorf("list prints %s", out)
+	}
+	h.mustPost(t, "/msg/user", "after", nil)
+	user := p.MustLogin(t, "user@example.com", password)
+	for _, text := range []string{"before", "keep this secret text", "after"} {
+		expect(t, user, "me@example.com", text)
+	}
+}
+
+// TestStoreInUse: two services with one store would send everything twice.
+func TestStoreInUse(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	out, err := exec.Command("posthorn", "serve", "--config", h.Config).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "in use by another posthorn") {
+		t.Errorf("a second one: %v\n%s", err, out)
+	}
+}
+
+// TestDamagedStore: posthorn says what is wrong, and serves those whose messages
+// need not be kept.
+func TestDamagedStore(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	file := filepath.Join(t.TempDir(), "posthorn.db")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := startPosthorn(t, p, `store: ""`, fmt.Sprintf("store: %q", "sqlite:"+file)).ready(t)
+	if a := h.mustPost(t, "/msg/user", "x", nil); a.status != http.StatusCreated {
+		t.Errorf("answer is %d %s", a.status, a.raw)
+	}
+	a := h.mustPost(t, "/msg/user", "x", func(r *http.Request) { r.Header.Set("Idempotency-Key", "k") })
+	if a.status != http.StatusServiceUnavailable || !strings.Contains(h.log.String(), "is damaged") || !strings.Contains(h.mustGet(t, "/healthz").raw, `"store":"failing"`) {
+		t.Errorf("answer is %d %s", a.status, a.raw)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	xmpptest.Wait(t, 10*time.Second, "it begins a new one", func() bool { return strings.Contains(h.mustGet(t, "/healthz").raw, `"store":"ok"`) })
 }
