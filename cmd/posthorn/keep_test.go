@@ -315,24 +315,28 @@ func TestOthersMessages(t *testing.T) {
 	}
 }
 
-// TestRoomKept: a message to a room is kept like any other, and said once.
+// TestRoomKept: a message to a room is kept like any other, and confirmed by the
+// room.
 func TestRoomKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *xmpptest.Server) {
 		h := startPosthorn(t, p, withStore(t)...).ready(t)
-		h.mustPost(t, "/msg/user", "before", nil)
+		r := openRoom(t, p.MustLogin(t, "user@example.com", password), "ops", map[string]string{"muc#roomconfig_persistentroom": "1"})
+		if a := h.mustPost(t, "/msg/"+r.address()+"?type=groupchat", "before", nil); a.status != http.StatusCreated {
+			t.Fatalf("answer is %d %s", a.status, a.raw)
+		}
 		if err := p.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		a := h.mustPost(t, "/msg/ops@"+rooms+"?type=groupchat", "to the room", nil)
-		if a.status != http.StatusAccepted {
-			t.Fatalf("answer is %d %s", a.status, a.raw)
+		kept, ghost := h.mustPost(t, "/msg/"+r.address()+"?type=groupchat", "kept", nil), h.mustPost(t, "/msg/ghost@"+rooms+"?type=groupchat", "kept", nil)
+		if kept.status != http.StatusAccepted || ghost.status != http.StatusAccepted {
+			t.Fatalf("answers are %d %s, %d %s", kept.status, kept.raw, ghost.status, ghost.raw)
 		}
 		if err := p.Start(); err != nil {
 			t.Fatal(err)
 		}
 		h.ready(t)
-		// The room ended with the server.
-		xmpptest.Wait(t, 20*time.Second, "it bounces", func() bool { return h.mustGet(t, "/messages/"+a.ID).Status == "bounced" })
+		xmpptest.Wait(t, 20*time.Second, "the room has it", func() bool { return h.mustGet(t, "/messages/"+kept.ID).Status == "delivered" })
+		xmpptest.Wait(t, 20*time.Second, "there is no such room", func() bool { return h.mustGet(t, "/messages/"+ghost.ID).Status == "bounced" })
 	})
 }
 

@@ -52,6 +52,7 @@ var measurements = []struct {
 	{"d", overNothing},
 	{"e", passwords},
 	{"f", footprint},
+	{"g", kept},
 }
 
 func main() {

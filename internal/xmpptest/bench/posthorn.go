@@ -57,21 +57,40 @@ func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Se
 		}
 		*address = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	yaml := fmt.Sprintf(configuration, xmpptest.ComponentDomain, xmpptest.ComponentSecret, component,
-		h.address, h.metrics, xmpptest.Domain, p.ClientAddress, p.CAFile)
-	if err := os.WriteFile(h.file("posthorn.yaml"), []byte(yaml), 0o600); err != nil {
+	if err := h.start(ctx, binary, component, p); err != nil {
 		return nil, errors.Join(err, h.stop())
-	}
-	if err := h.start(ctx, binary); err != nil {
-		return nil, errors.Join(fmt.Errorf("start posthorn: %w\n%s", err, h.log()), h.stop())
 	}
 	return h, nil
 }
 
 func (h *posthorn) file(name string) string { return filepath.Join(h.dir, name) }
 
-// start runs `posthorn serve` with an environment in which nothing else is set.
-func (h *posthorn) start(ctx context.Context, binary string) error {
+// nowhere is the component address of a posthorn that can only keep.
+const nowhere = ""
+
+// start runs it for the first time, or after it was stopped.
+func (h *posthorn) start(ctx context.Context, binary, component string, p *xmpptest.Server) error {
+	keeping := component == nowhere
+	if keeping {
+		port, err := xmpptest.FreePort()
+		if err != nil {
+			return err
+		}
+		component = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	yaml := fmt.Sprintf(configuration, xmpptest.ComponentDomain, xmpptest.ComponentSecret, component,
+		h.address, h.metrics, xmpptest.Domain, p.ClientAddress, p.CAFile)
+	if err := os.WriteFile(h.file("posthorn.yaml"), []byte(yaml), 0o600); err != nil {
+		return err
+	}
+	if err := h.serve(ctx, binary, keeping); err != nil {
+		return fmt.Errorf("start posthorn: %w\n%s", err, h.log())
+	}
+	return nil
+}
+
+// serve runs `posthorn serve` with an environment in which nothing else is set.
+func (h *posthorn) serve(ctx context.Context, binary string, keeping bool) error {
 	log, err := os.Create(h.file("log"))
 	if err != nil {
 		return err
@@ -89,7 +108,7 @@ func (h *posthorn) start(ctx context.Context, binary string) error {
 	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
 		return err
 	}
-	if err := h.awaitReady(ctx); err != nil {
+	if err := h.awaitReady(ctx, keeping); err != nil {
 		return err
 	}
 	h.started = time.Since(began)
@@ -100,7 +119,8 @@ func (h *posthorn) start(ctx context.Context, binary string) error {
 // than a tenth of it.
 const readyInterval = time.Millisecond
 
-func (h *posthorn) awaitReady(ctx context.Context) error {
+// awaitReady waits until messages can be sent, or kept at least.
+func (h *posthorn) awaitReady(ctx context.Context, keeping bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("not ready after %v", readyTimeout))
 	defer cancel()
 	client := &http.Client{Timeout: time.Second}
@@ -112,7 +132,7 @@ func (h *posthorn) awaitReady(ctx context.Context) error {
 			var is struct{ Stream string }
 			err := json.NewDecoder(response.Body).Decode(&is)
 			response.Body.Close()
-			if err == nil && response.StatusCode == http.StatusOK && is.Stream == "up" {
+			if err == nil && response.StatusCode == http.StatusOK && (keeping || is.Stream == "up") {
 				return nil
 			}
 		}
