@@ -23,6 +23,7 @@ var keptConnections = []int{1, 16, 128}
 type keeping struct {
 	rates    [][]float64 // by keptConnections, a round each
 	latency  [][]float64
+	slowest  [][]float64 // 99 of a hundred are faster
 	drained  comparison // messages a second
 	messages []float64
 	memory   []float64
@@ -35,7 +36,7 @@ func kept(ctx context.Context, b bench) (_ section, err error) {
 		return section{}, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	k := keeping{rates: make([][]float64, len(keptConnections)), latency: make([][]float64, len(keptConnections))}
+	k := keeping{rates: make([][]float64, len(keptConnections)), latency: make([][]float64, len(keptConnections)), slowest: make([][]float64, len(keptConnections))}
 	for range b.rounds {
 		if err := s.keepRound(ctx, b, &k); err != nil {
 			return section{}, err
@@ -58,6 +59,7 @@ func (s *site) keepRound(ctx context.Context, b bench, k *keeping) error {
 		all += sent
 		k.rates[i] = append(k.rates[i], t.perSecond())
 		k.latency[i] = append(k.latency[i], median(t.latencies).Seconds())
+		k.slowest[i] = append(k.slowest[i], quantile(t.latencies, 0.99).Seconds())
 	}
 	now, err := memory(s.posthorn.Pid(), "VmRSS")
 	if err != nil {
@@ -98,9 +100,9 @@ func (s *site) drain(ctx context.Context, b bench, all int) (perSecond float64, 
 }
 
 func (k *keeping) section() section {
-	accepted := table{{"connections", "kept/s", "p50"}}
+	accepted := table{{"connections", "kept/s", "p50", "p99"}}
 	for i, connections := range keptConnections {
-		accepted.add(fmt.Sprint(connections), count(median(k.rates[i])), seconds(median(k.latency[i])))
+		accepted.add(fmt.Sprint(connections), count(median(k.rates[i])), seconds(median(k.latency[i])), seconds(median(k.slowest[i])))
 	}
 	drained := table{{"kept", "memory then", "sent/s", "the stream's limit", "ratio", "target"}}
 	drained.add(count(median(k.messages)), fmt.Sprintf("%.1f MiB", median(k.memory)), count(median(k.drained.ours)), count(median(k.drained.theirs)),
