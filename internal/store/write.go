@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"runtime"
 	"time"
 
 	"posthorn/internal/message"
@@ -31,6 +32,9 @@ func (s *Store) commitOnce(ctx context.Context, do func(*connection) error) erro
 
 // write commits w together with all that wait beside it.
 func (s *Store) write(w *write) {
+	// Whoever was just told, or is about to write, comes first: with one processor
+	// Run would else go from commit to commit, and few would share each.
+	runtime.Gosched()
 	batch := []*write{w}
 	for len(batch) < maxBatch {
 		select {
