@@ -77,7 +77,7 @@ func checkAnswer(t testing.TB, h *house, got answer) {
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%d without the common headers: %v", got.status, got.header)
 	}
-	if location := got.header.Get("Location"); location != "" || got.status/100 == 3 {
+	if location := got.header.Get("Location"); (location != "") != (got.status == 202) || got.status/100 == 3 {
 		t.Errorf("%d redirects to %q", got.status, location)
 	}
 	checkSecrets(t, h, got)
