@@ -171,17 +171,21 @@ func kills(t *testing.T, n int) {
 // it is back, in the order in which each client sent it. `make soak` has the long
 // form.
 func TestKeptWhileAway(t *testing.T) {
-	onBoth(t, func(t *testing.T, p *xmpptest.Server) { serverAway(t, p, 1000) })
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { serverAway(t, p, 1000, 5*time.Millisecond, 0) })
 }
 
-func serverAway(t *testing.T, p *xmpptest.Server, accepted int) {
+// serverAway takes the server away until that many messages are kept, and for that
+// long at least.
+func serverAway(t *testing.T, p *xmpptest.Server, accepted int, pause, away time.Duration) {
 	h := startPosthorn(t, p, append(withStore(t), "log: {level: debug}", "log: {level: info}")...).ready(t)
-	tr := startTraffic(t, h, 16, 5*time.Millisecond, justMe, toUserKept, toUserKeyed)
+	tr := startTraffic(t, h, 16, pause, justMe, toUserKept, toUserKeyed)
 	tr.flows(t, 100)
 	if err := p.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	earliest := time.After(away)
 	tr.await(t, accepted, http.StatusAccepted)
+	<-earliest
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -56,4 +56,10 @@ func deadPeer(t *testing.T, p *xmpptest.Server, clients int) {
 	tr.compare(t, p.MustLogin(t, "user@example.com", password))
 }
 
+func TestFiftyKills(t *testing.T) { kills(t, 50) }
+
+func TestKeptForAMinute(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { serverAway(t, p, 10000, 40*time.Millisecond, time.Minute) })
+}
+
 func TestThousandRooms(t *testing.T) { manyRooms(t, 1000) }

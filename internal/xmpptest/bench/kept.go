@@ -24,7 +24,7 @@ type keeping struct {
 	rates    [][]float64 // by keptConnections, a round each
 	latency  [][]float64
 	slowest  [][]float64 // 99 of a hundred are faster
-	drained  comparison // messages a second
+	drained  comparison  // messages a second
 	messages []float64
 	memory   []float64
 }
