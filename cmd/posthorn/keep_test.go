@@ -155,15 +155,28 @@ func kills(t *testing.T, n int) {
 	h := startPosthorn(t, p, append(withStore(t), "log: {level: debug}", "log: {level: info}")...).ready(t)
 	tr := &traffic{h: h, pause: 2 * time.Millisecond, dies: true}
 	tr.start(t, 32, []string{"me@example.com", "you@example.com"}, toUserKept, toUserKeyed)
-	for range n {
-		tr.await(t, 50+rand.IntN(500), http.StatusCreated, http.StatusAccepted)
+	for i := range n {
+		tr.await(t, 1+rand.IntN(500), http.StatusCreated, http.StatusAccepted)
+		away := i%2 == 1 // then the next kill may come while what was kept is sent
+		if away {
+			if err := p.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			tr.await(t, 200, http.StatusAccepted)
+		}
 		if err := h.Kill(); err != nil {
 			t.Fatal(err)
+		}
+		if away {
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		h.start(t)
 	}
 	h.ready(t)
 	tr.finish()
+	h.drained(t)
 	tr.compare(t, p.MustLogin(t, "user@example.com", password))
 }
 
