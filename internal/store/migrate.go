@@ -23,8 +23,10 @@ var migrations = []string{
 	);
 	CREATE INDEX messages_id ON messages (id, sender);
 	CREATE INDEX messages_line ON messages (sender, seq) WHERE state = 'queued';
+	CREATE INDEX messages_unconfirmed ON messages (seq) WHERE state = 'unconfirmed';
 	CREATE INDEX messages_open ON messages (seq) WHERE ` + open + `;
-	CREATE INDEX messages_wake ON messages (wake);
+	CREATE INDEX messages_due ON messages (wake) WHERE ` + open + `;
+	CREATE INDEX messages_done ON messages (wake, state) WHERE NOT ` + open + `;
 	CREATE INDEX messages_scope ON messages (scope) WHERE scope <> ''`,
 }
 

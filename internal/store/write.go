@@ -170,19 +170,32 @@ func (c *connection) settle(change *message.Change, content []byte) (applied boo
 	return n > 0, err
 }
 
+// beyond is the newest time of a final record of which there are too many.
+const beyond = `SELECT coalesce((SELECT wake FROM messages WHERE NOT ` + open + ` ORDER BY wake DESC LIMIT 1 OFFSET $1), 0)`
+
+// maxForgotten bounds what one transaction removes, and with it how long it keeps
+// others from writing.
+const maxForgotten = 4096
+
 // Forget removes final records whose time is over, and the oldest of those that
 // are more than keep. It gives how many it removed.
 func (s *Store) Forget(ctx context.Context, now time.Time, keep int) (removed int, err error) {
-	err = s.commitOnce(ctx, func(c *connection) error {
-		until := now.UnixNano()
-		if more, err := c.number(`SELECT coalesce((SELECT wake FROM messages WHERE NOT `+open+` ORDER BY wake DESC LIMIT 1 OFFSET $1), 0)`, keep); err != nil {
+	for {
+		var n int64
+		err := s.commitOnce(ctx, func(c *connection) error {
+			until, err := c.number(beyond, keep)
+			if err != nil {
+				return err
+			}
+			n, err = c.exec(`DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE wake <= $1 AND NOT `+open+` ORDER BY wake LIMIT $2)`, max(until, now.UnixNano()), maxForgotten)
 			return err
-		} else if more > until {
-			until = more
+		})
+		if err != nil {
+			return removed, err
 		}
-		n, err := c.exec(`DELETE FROM messages WHERE wake <= $1 AND NOT `+open, until)
-		removed = int(n)
-		return err
-	})
-	return removed, err
+		removed += int(n)
+		if n < maxForgotten {
+			return removed, nil
+		}
+	}
 }
