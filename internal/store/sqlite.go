@@ -130,11 +130,15 @@ var (
 // passes reports whether the database is sound in spite of an error.
 func passes(err error) bool {
 	switch codeOf(err) {
-	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL, lib.SQLITE_READONLY:
+	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL, lib.SQLITE_CONSTRAINT:
 		return true
 	}
 	return false
 }
+
+// refused reports whether an error is of what was to be written, and not of the
+// database.
+func refused(err error) bool { return codeOf(err) == lib.SQLITE_CONSTRAINT }
 
 // codeOf gives SQLite's code of an error, without which sort of it it is; 0: it
 // is none of SQLite's.

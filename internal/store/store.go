@@ -20,6 +20,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,6 +54,8 @@ const (
 // ErrInUse: another process has the directory.
 var ErrInUse = errors.New("is in use by another posthorn: stop that one, or give each a store of its own")
 
+var errEnded = errors.New("store: has ended")
+
 // A Store is a database, whether or not it can be opened now. Make it with New,
 // open it with Open, and give it a goroutine with Run.
 type Store struct {
@@ -60,7 +63,8 @@ type Store struct {
 	writes chan *write
 	commit prometheus.Histogram
 	gauge  prometheus.Gauge
-	lock   *os.File // owned by Open, and Run after it; nil: not locked
+	lock   *os.File      // owned by Open, and Run after it; nil: not locked
+	ended  chan struct{} // closed by Run when it has written its last
 
 	// Guarded by mu.
 	mu      sync.RWMutex
@@ -81,7 +85,8 @@ func New(opts Options) *Store {
 	return &Store{
 		opts:    opts,
 		writes:  make(chan *write, maxBatch),
-		failure: errors.New("is not open"),
+		ended:   make(chan struct{}),
+		failure: errors.New("store: is not open"),
 		commit: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "posthorn_store_commit_seconds", Help: "Time of one commit, which many messages may share.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 12),
@@ -125,22 +130,37 @@ func (s *Store) open() (err error) {
 	return nil
 }
 
-// prepareFile makes the database's file one that nobody else can read, before
-// SQLite gives its mode to the files beside it.
+// prepareFile makes the database's files ones that nobody else can read: a new one
+// before SQLite gives its mode to those beside it. One that exists is not opened,
+// because closing it would take away the locks that SQLite has on it in this
+// process (fcntl(2)), and others could then remove what is in its log.
 func (s *Store) prepareFile() error {
 	if s.opts.Beside {
 		_, err := os.Stat(s.opts.Path)
 		return err
 	}
-	file, err := os.OpenFile(s.opts.Path, os.O_RDONLY|os.O_CREATE, 0o600)
-	if err != nil {
+	file, err := os.OpenFile(s.opts.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		return file.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || info.Mode().Perm()&0o077 == 0 {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := hide(s.opts.Path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hide takes a file's permissions from everybody but its owner.
+func hide(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
 		return err
 	}
-	return file.Chmod(0o600)
+	return os.Chmod(path, 0o600)
 }
 
 // closeDatabase closes the connections, the writer's last: it then cleans up.
@@ -168,9 +188,13 @@ func (s *Store) Failure() error {
 // setFailure notes whether the database works, and logs it when that changes.
 func (s *Store) setFailure(err error) {
 	s.mu.Lock()
-	before := s.failure
 	s.failure = err
 	s.mu.Unlock()
+	if err == nil {
+		s.gauge.Set(0)
+	} else {
+		s.gauge.Set(1)
+	}
 	switch {
 	case err == nil && s.lastLogged != "":
 		s.lastLogged = ""
@@ -178,9 +202,6 @@ func (s *Store) setFailure(err error) {
 	case err != nil && err.Error() != s.lastLogged:
 		s.lastLogged = err.Error()
 		s.opts.Log.Error("messages cannot be kept", "err", err)
-	}
-	if (err == nil) != (before == nil) {
-		s.gauge.Set(map[bool]float64{true: 0, false: 1}[err == nil])
 	}
 }
 
@@ -229,6 +250,10 @@ func (s *Store) finish() {
 		break
 	}
 	s.closeDatabase()
+	s.mu.Lock()
+	s.failure = errEnded
+	s.mu.Unlock()
+	close(s.ended)
 	if s.lock != nil {
 		_ = s.lock.Close()
 	}

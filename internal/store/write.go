@@ -24,14 +24,40 @@ func (s *Store) commitOnce(ctx context.Context, do func(*connection) error) erro
 	w := &write{do, make(chan error, 1)}
 	select {
 	case s.writes <- w:
+	case <-s.ended:
+		return unavailable(errEnded)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return <-w.done
+	select {
+	case err := <-w.done:
+		return err
+	case <-s.ended:
+	}
+	select {
+	case err := <-w.done: // it was the last
+		return err
+	default:
+		return unavailable(errEnded)
+	}
 }
 
-// write commits w together with all that wait beside it.
+// write commits w together with all that wait beside it. One of them that cannot
+// be written, whatever state the database is in, does not take the others with it.
 func (s *Store) write(w *write) {
+	batch := s.withWaiting(w)
+	err := s.transact(batch)
+	if refused(err) && len(batch) > 1 {
+		for i := range batch {
+			s.tell(batch[i:i+1], s.transact(batch[i:i+1]))
+		}
+		return
+	}
+	s.tell(batch, err)
+}
+
+// withWaiting gives w and the writes that wait.
+func (s *Store) withWaiting(w *write) []*write {
 	// Whoever was just told, or is about to write, comes first: with one processor
 	// Run would else go from commit to commit, and few would share each.
 	runtime.Gosched()
@@ -45,10 +71,16 @@ func (s *Store) write(w *write) {
 		}
 		break
 	}
-	err := s.transact(batch)
-	s.setFailure(err)
-	if err != nil {
-		err = unavailable(err)
+	return batch
+}
+
+// tell tells a batch what became of it.
+func (s *Store) tell(batch []*write, err error) {
+	if !refused(err) {
+		s.setFailure(err)
+		if err != nil {
+			err = unavailable(err)
+		}
 	}
 	for _, w := range batch {
 		w.done <- err
@@ -94,6 +126,7 @@ func (c *connection) transact(do func() error) error {
 	}
 	if err != nil {
 		_, _ = c.conn.ExecContext(context.Background(), `ROLLBACK`) // some errors have done so already
+		c.dataVersion = 0                                           // who has asked for it was not told
 	}
 	return err
 }
@@ -178,7 +211,7 @@ const beyond = `SELECT coalesce((SELECT wake FROM messages WHERE NOT ` + open + 
 const maxForgotten = 4096
 
 // Forget removes final records whose time is over, and the oldest of those that
-// are more than keep. It gives how many it removed.
+// are more than keep. It gives how many it removed, with an error too.
 func (s *Store) Forget(ctx context.Context, now time.Time, keep int) (removed int, err error) {
 	for {
 		var n int64
