@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	lib "modernc.org/sqlite/lib"
+)
 
 // migrations make the tables, each from the state that the ones before it left.
 // One that was published is never changed. INTEGER means 64 bits.
@@ -33,12 +37,8 @@ var migrations = []string{
 // open is the condition of records that are pending.
 const open = `state IN ('queued', 'waiting', 'unconfirmed')`
 
-// migrate brings the tables to the newest version, or gives an error where they
-// are not of it.
-func (c *connection) migrate(may bool) error {
-	if !may {
-		return c.checkVersion()
-	}
+// migrate brings the tables to the newest version.
+func (c *connection) migrate() error {
 	if _, err := c.conn.ExecContext(context.Background(), `CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL PRIMARY KEY)`); err != nil {
 		return err
 	}
@@ -63,9 +63,12 @@ func (c *connection) version() (int64, error) {
 	return c.number(`SELECT coalesce(max(version), 0) FROM versions`)
 }
 
+// checkVersion gives an error where the tables are not of the newest version.
 func (c *connection) checkVersion() error {
 	version, err := c.version()
 	switch {
+	case codeOf(err) == lib.SQLITE_ERROR: // there is no table
+		return errOlder
 	case err != nil:
 		return err
 	case int(version) > len(migrations):

@@ -20,13 +20,26 @@ func (s *Store) Select(ctx context.Context, q message.Query) ([]message.Record, 
 	text, args := selection(q)
 	rows, err := reader.QueryContext(ctx, text, args...)
 	if err != nil {
-		return nil, unavailable(explain(s.opts.Path, err))
+		return nil, s.unreadable(err)
 	}
 	records, err := scan(rows)
 	if err != nil {
-		return nil, unavailable(explain(s.opts.Path, err))
+		return nil, s.unreadable(err)
 	}
 	return records, nil
+}
+
+// unreadable is the error for who wanted something read. Run is told where the
+// database is to blame: what cannot be read is not kept.
+func (s *Store) unreadable(err error) error {
+	explained := explain(s.opts.Path, err)
+	if broken(err) {
+		select {
+		case s.doubts <- explained:
+		default:
+		}
+	}
+	return unavailable(explained)
 }
 
 func (s *Store) openedReader() (*sql.DB, error) {
@@ -111,7 +124,7 @@ func scan(rows *sql.Rows) (records []message.Record, err error) {
 		if content != nil {
 			r.Message = new(message.Message)
 			if err := json.Unmarshal(content, r.Message); err != nil {
-				return nil, fmt.Errorf("message %d: %w", r.Seq, err)
+				return nil, fmt.Errorf("message %d %w: %w", r.Seq, errUnreadable, err)
 			}
 		}
 		records = append(records, r)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -21,18 +23,29 @@ type connection struct {
 	dataVersion int64 // as Changed last saw it; 0: never
 }
 
-// dsn names the database for the driver. What is deleted is overwritten with
-// zeros: texts are not kept longer than their outcome is open. A lock of somebody
-// else's is waited for.
-func dsn(path, more string) string {
-	u := url.URL{Scheme: "file", Path: path, RawQuery: "_busy_timeout=5000&_pragma=secure_delete(ON)&_pragma=journal_size_limit(67108864)&" + more}
+// How long a lock of somebody else's is waited for. Everybody waits for the writer
+// of the service, and others hold the lock for one commit; who writes beside it has
+// to find a gap between its commits.
+const (
+	patience       = time.Second
+	patienceBeside = 5 * time.Second
+)
+
+// dsn names the database, which exists, for the driver. What is deleted is
+// overwritten with zeros: texts are not kept longer than their outcome is open.
+func dsn(path string, wait time.Duration, more string) string {
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: fmt.Sprintf("mode=rw&_error_rc=1&_busy_timeout=%d&_pragma=secure_delete(ON)&_pragma=journal_size_limit(67108864)&%s", wait.Milliseconds(), more)}
 	return u.String()
 }
 
-// openWriter opens the database for writing, and brings it up to date where it
-// may.
-func openWriter(path string, migrates bool) (*connection, error) {
-	db, err := sql.Open("sqlite", dsn(path, "_journal_mode=WAL&_synchronous=FULL"))
+// openWriter opens the database for writing. Where it is the service's, it brings
+// it up to date and sees whether it can be written.
+func openWriter(path string, beside bool) (*connection, error) {
+	wait := patience
+	if beside {
+		wait = patienceBeside
+	}
+	db, err := sql.Open("sqlite", dsn(path, wait, "_journal_mode=WAL&_synchronous=FULL"))
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +56,7 @@ func openWriter(path string, migrates bool) (*connection, error) {
 		return nil, err
 	}
 	c := &connection{db: db, conn: conn, statements: make(map[string]*sql.Stmt)}
-	if err := c.begin(migrates); err != nil {
+	if err := c.begin(beside); err != nil {
 		c.close()
 		return nil, err
 	}
@@ -51,15 +64,35 @@ func openWriter(path string, migrates bool) (*connection, error) {
 }
 
 // begin finds out whether the database is sound and of this version.
-func (c *connection) begin(migrates bool) error {
+func (c *connection) begin(beside bool) error {
+	if beside {
+		return c.checkVersion()
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if err := c.migrate(); err != nil {
+		return err
+	}
+	return c.transact(c.try)
+}
+
+// check looks whether the database is sound.
+func (c *connection) check() error {
 	var verdict string
 	if err := c.conn.QueryRowContext(context.Background(), "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
 		return err
 	}
 	if verdict != "ok" {
-		return fmt.Errorf("%w: %s", errDamaged, verdict)
+		return fmt.Errorf("%w %s", errDamaged, strings.Join(strings.Fields(verdict), " "))
 	}
-	return c.migrate(migrates)
+	return nil
+}
+
+// try writes something that changes nothing.
+func (c *connection) try() error {
+	_, err := c.exec(`UPDATE versions SET version = version`)
+	return err
 }
 
 func (c *connection) close() {
@@ -69,13 +102,17 @@ func (c *connection) close() {
 
 // openReader opens the database for those who only read.
 func openReader(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", dsn(path, "_query_only=1"))
+	db, err := sql.Open("sqlite", dsn(path, patience, "_query_only=1"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(2)
 	db.SetMaxIdleConns(2)
-	return db, db.Ping()
+	if err := db.Ping(); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // exec executes a statement, prepared once.
@@ -122,9 +159,10 @@ func (c *connection) number(query string, args ...any) (n int64, err error) {
 }
 
 var (
-	errDamaged = errors.New("is damaged")
-	errNewer   = errors.New("was made by a newer posthorn: use that one")
-	errOlder   = errors.New("was made by an older posthorn: start the service once")
+	errDamaged    = errors.New("quick_check says:")
+	errUnreadable = errors.New("cannot be read")
+	errNewer      = errors.New("was made by a newer posthorn: use that one")
+	errOlder      = errors.New("was made by an older posthorn: start the service once")
 )
 
 // passes reports whether the database is sound in spite of an error.
@@ -140,6 +178,15 @@ func passes(err error) bool {
 // database.
 func refused(err error) bool { return codeOf(err) == lib.SQLITE_CONSTRAINT }
 
+// broken reports whether an error shows that the database cannot be read.
+func broken(err error) bool {
+	switch codeOf(err) {
+	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_IOERR:
+		return true
+	}
+	return errors.Is(err, errUnreadable)
+}
+
 // codeOf gives SQLite's code of an error, without which sort of it it is; 0: it
 // is none of SQLite's.
 func codeOf(err error) int {
@@ -154,7 +201,7 @@ func codeOf(err error) int {
 func explain(path string, err error) error {
 	what := ""
 	switch code := codeOf(err); {
-	case code == lib.SQLITE_CORRUPT, code == lib.SQLITE_NOTADB, errors.Is(err, errDamaged):
+	case code == lib.SQLITE_CORRUPT, code == lib.SQLITE_NOTADB, errors.Is(err, errDamaged), errors.Is(err, errUnreadable):
 		what = "is damaged: stop posthorn and move it away, and it begins a new one (sqlite3's .recover may save what it held)"
 	case code == lib.SQLITE_BUSY, code == lib.SQLITE_LOCKED:
 		what = "is locked by another program"

@@ -61,6 +61,7 @@ var errEnded = errors.New("store: has ended")
 type Store struct {
 	opts   Options // immutable after New
 	writes chan *write
+	doubts chan error // from readers; capacity 1, since one is enough
 	commit prometheus.Histogram
 	gauge  prometheus.Gauge
 	lock   *os.File      // owned by Open, and Run after it; nil: not locked
@@ -85,6 +86,7 @@ func New(opts Options) *Store {
 	return &Store{
 		opts:    opts,
 		writes:  make(chan *write, maxBatch),
+		doubts:  make(chan error, 1),
 		ended:   make(chan struct{}),
 		failure: errors.New("store: is not open"),
 		commit: auto.NewHistogram(prometheus.HistogramOpts{
@@ -114,7 +116,7 @@ func (s *Store) open() (err error) {
 	if err := s.prepareFile(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	w, err := openWriter(s.opts.Path, !s.opts.Beside)
+	w, err := openWriter(s.opts.Path, s.opts.Beside)
 	if err != nil {
 		return explain(s.opts.Path, err)
 	}
@@ -218,6 +220,9 @@ func (s *Store) Run(ctx context.Context) {
 		select {
 		case w := <-s.writes:
 			s.write(w)
+		case err := <-s.doubts: // it is looked at before it is used again
+			s.closeDatabase()
+			s.setFailure(err)
 		case <-retry.C:
 			if s.Failure() != nil {
 				s.recover()

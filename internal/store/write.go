@@ -95,8 +95,7 @@ func (s *Store) transact(batch []*write) error {
 	began := time.Now()
 	err := s.writer.transact(func() error {
 		if len(batch) == 0 {
-			_, err := s.writer.exec(`UPDATE versions SET version = version`)
-			return err
+			return s.writer.try()
 		}
 		for _, w := range batch {
 			if err := w.do(s.writer); err != nil {
