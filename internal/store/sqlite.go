@@ -95,7 +95,12 @@ func (c *connection) try() error {
 	return err
 }
 
+// close closes the connection, its statements first: while one is left, SQLite
+// keeps the files open and their locks.
 func (c *connection) close() {
+	for _, s := range c.statements {
+		_ = s.Close()
+	}
 	_ = c.conn.Close()
 	_ = c.db.Close()
 }
