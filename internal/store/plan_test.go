@@ -12,7 +12,6 @@ import (
 // reading every record, of which a million may be remembered.
 func TestPlans(t *testing.T) {
 	s, _ := running(t, t.TempDir()+"/a.db")
-	const me = "me@example.com"
 	now := time.Now()
 	for _, c := range []struct {
 		name  string

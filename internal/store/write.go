@@ -136,6 +136,9 @@ func (c *connection) transact(do func() error) error {
 func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []message.Record, err error) {
 	contents := make([][]byte, len(records))
 	for i := range records {
+		if !records[i].State.Pending() {
+			continue
+		}
 		if contents[i], err = json.Marshal(records[i].Message); err != nil {
 			return nil, err
 		}

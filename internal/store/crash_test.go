@@ -1,0 +1,3 @@
+package store
+
+func putUntilKilled(path string) {}
