@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ const (
 // dsn names the database, which exists, for the driver. What is deleted is
 // overwritten with zeros: texts are not kept longer than their outcome is open.
 func dsn(path string, wait time.Duration, more string) string {
+	if !filepath.IsAbs(path) {
+		path = "./" + path // or ":memory:" would be in memory
+	}
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: fmt.Sprintf("mode=rw&_error_rc=1&_busy_timeout=%d&_pragma=secure_delete(ON)&_pragma=journal_size_limit(67108864)&%s", wait.Milliseconds(), more)}
 	return u.String()
 }
@@ -218,6 +222,8 @@ func explain(path string, err error) error {
 		what = "cannot be opened"
 	case code == lib.SQLITE_IOERR:
 		what = "cannot be read or written: the disk is full or failing"
+	case errors.Is(err, errNewer), errors.Is(err, errOlder):
+		return fmt.Errorf("store: %s %w", path, err)
 	default:
 		return fmt.Errorf("store: %s: %w", path, err)
 	}

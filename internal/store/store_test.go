@@ -239,20 +239,16 @@ var states = []message.State{
 // message.
 func TestSettle(t *testing.T) {
 	s, _ := running(t, t.TempDir()+"/a.db")
-	seq := int64(0)
+	var olds, wants []message.Record
+	var changes []message.Change
+	var applies []bool
 	for _, is := range states {
 		for _, before := range states {
 			for _, after := range states {
-				seq++
-				old := in(record(seq, me, a, "old"), is, 1)
-				mustPut(t, s, old)
+				old := in(record(int64(len(olds)+1), me, a, "old"), is, 1)
 				change := message.Change{Before: before, Record: in(old, after, 2)}
 				change.Attempts, change.Code, change.Detail, change.Expires = 7, "c", "d", time.Unix(0, 3)
 				change.Message = &message.Message{Body: "new"}
-				applied, err := s.Settle(t.Context(), []message.Change{change})
-				if err != nil {
-					t.Fatal(err)
-				}
 				want := old
 				if is == before {
 					want = change.Record
@@ -263,10 +259,19 @@ func TestSettle(t *testing.T) {
 						want.Message = old.Message
 					}
 				}
-				if got := mustSelect(t, s, message.Query{After: seq - 1}); applied[0] != (is == before) || !cmp.Equal(got, []message.Record{want}) {
-					t.Errorf("%s, changed from %s to %s: applied %v %s", is, before, after, applied[0], cmp.Diff([]message.Record{want}, got))
-				}
+				olds, changes, wants, applies = append(olds, old), append(changes, change), append(wants, want), append(applies, is == before)
 			}
+		}
+	}
+	mustPut(t, s, olds...)
+	applied, err := s.Settle(t.Context(), changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := mustSelect(t, s, message.Query{})
+	for i := range changes {
+		if applied[i] != applies[i] || !cmp.Equal(got[i], wants[i]) {
+			t.Errorf("%s, changed from %s to %s: applied %v %s", olds[i].State, changes[i].Before, changes[i].State, applied[i], cmp.Diff(wants[i], got[i]))
 		}
 	}
 }
@@ -294,9 +299,12 @@ func TestTextsAreGone(t *testing.T) {
 		records = append(records, record(i+1, me, a, strings.Repeat("a secret text ", int(1+i*i%997))))
 	}
 	mustPut(t, s, records...)
-	for i := range records { // one by one, in an order that mixes pages
-		r := records[i*7%len(records)]
-		if _, err := s.Settle(t.Context(), []message.Change{{Before: message.Queued, Record: in(r, message.State(message.Delivered), 1)}}); err != nil {
+	for i := 0; i < len(records); i += 10 { // a few at a time, in an order that mixes pages
+		var changes []message.Change
+		for j := range 10 {
+			changes = append(changes, message.Change{Before: message.Queued, Record: in(records[(i+j)*7%len(records)], message.State(message.Delivered), 1)})
+		}
+		if _, err := s.Settle(t.Context(), changes); err != nil {
 			t.Fatal(err)
 		}
 	}

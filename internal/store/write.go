@@ -210,7 +210,7 @@ const beyond = `SELECT coalesce((SELECT wake FROM messages WHERE NOT ` + open + 
 
 // maxForgotten bounds what one transaction removes, and with it how long it keeps
 // others from writing.
-const maxForgotten = 4096
+const maxForgotten = 1024
 
 // Forget removes final records whose time is over, and the oldest of those that
 // are more than keep. It gives how many it removed, with an error too.
