@@ -211,7 +211,7 @@ func explain(path string, err error) error {
 	what := ""
 	switch code := codeOf(err); {
 	case code == lib.SQLITE_CORRUPT, code == lib.SQLITE_NOTADB, errors.Is(err, errDamaged), errors.Is(err, errUnreadable):
-		what = "is damaged: stop posthorn and move it away, and it begins a new one (sqlite3's .recover may save what it held)"
+		what = "is damaged: stop posthorn and move it away, with its -wal and -shm, and it begins a new one (sqlite3's .recover may save what it held)"
 	case code == lib.SQLITE_BUSY, code == lib.SQLITE_LOCKED:
 		what = "is locked by another program"
 	case code == lib.SQLITE_FULL:
@@ -219,7 +219,7 @@ func explain(path string, err error) error {
 	case code == lib.SQLITE_READONLY:
 		what = "is read-only"
 	case code == lib.SQLITE_CANTOPEN:
-		what = "cannot be opened"
+		what = "cannot be opened: it or its directory may be read-only"
 	case code == lib.SQLITE_IOERR:
 		what = "cannot be read or written: the disk is full or failing"
 	case errors.Is(err, errNewer), errors.Is(err, errOlder):

@@ -391,7 +391,9 @@ func TestTally(t *testing.T) {
 		{From: me, To: b, State: message.Queued, Count: 1, Size: 100},
 		{From: other, To: a, State: message.Unconfirmed, Count: 1, Size: 100},
 	}
-	order := cmpopts.SortSlices(func(x, y message.Pile) bool { return fmt.Sprint(x.From, x.To, x.State) < fmt.Sprint(y.From, y.To, y.State) })
+	order := cmpopts.SortSlices(func(x, y message.Pile) bool {
+		return fmt.Sprint(x.From, x.To, x.State) < fmt.Sprint(y.From, y.To, y.State)
+	})
 	piles, last, err = s.Tally(t.Context())
 	if diff := cmp.Diff(want, piles, order); err != nil || last != 7 || diff != "" {
 		t.Errorf("last %d, %v %s", last, err, diff)
