@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
 	"posthorn/internal/fault"
@@ -36,6 +37,9 @@ func fails(t *testing.T, s *Store, err error, want string) {
 	if got := s.Failure(); got == nil || got.Error() != want {
 		t.Errorf("the failure is\n%v, want\n%s", got, want)
 	}
+	if got := testutil.ToFloat64(s.gauge); got != 1 {
+		t.Errorf("posthorn_store_failing is %v", got)
+	}
 }
 
 // recovers waits until a record can be kept.
@@ -47,6 +51,9 @@ func recovers(t *testing.T, s *Store, r message.Record) {
 	})
 	if err := s.Failure(); err != nil {
 		t.Error("recovered, but:", err)
+	}
+	if got := testutil.ToFloat64(s.gauge); got != 0 {
+		t.Errorf("posthorn_store_failing is %v", got)
 	}
 }
 
@@ -122,7 +129,7 @@ func TestDamaged(t *testing.T) {
 		{"not a database", func([]byte) []byte { return []byte(strings.Repeat("This is a text. ", 500)) }, "file is not a database (26)"},
 		{"the header", func(c []byte) []byte { copy(c, make([]byte, 100)); return c }, "file is not a database (26)"},
 		{"the schema", func(c []byte) []byte { copy(c[100:4096], make([]byte, 3996)); return c }, "database disk image is malformed (11)"},
-		{"a page in the middle", func(c []byte) []byte { copy(c[len(c)/2/4096*4096:], make([]byte, 4096)); return c }, "quick_check says: *** in database main *** Tree 3 page 11: btreeInitPage() returns error code 11"},
+		{"a page in the middle", func(c []byte) []byte { copy(c[len(c)/2/4096*4096:], make([]byte, 4096)); return c }, "quick_check found *** in database main *** Tree 3 page 11: btreeInitPage() returns error code 11"},
 		{"cut", func(c []byte) []byte { return c[:len(c)/2/4096*4096] }, "database disk image is malformed (11)"},
 		{"cut in a page", func(c []byte) []byte { return c[:5000] }, "database disk image is malformed (11)"},
 	} {
@@ -186,7 +193,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 		t.Error("Select gave", err)
 	}
 	eventually(t, "it is noticed", func() bool { return s.Failure() != nil })
-	eventually(t, "it is looked at", func() bool { return strings.HasPrefix(s.Failure().Error(), want+"quick_check says: ") })
+	eventually(t, "it is looked at", func() bool { return strings.HasPrefix(s.Failure().Error(), want+"quick_check found ") })
 	stop()
 	if got := strings.Count(log.String(), "messages cannot be kept"); got != 2 || strings.Contains(log.String(), "again") {
 		t.Errorf("the log has %s", log.String())

@@ -3,9 +3,12 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,6 +114,30 @@ func TestOneProcess(t *testing.T) {
 	stopFailing()
 	s, _ := running(t, dir+"/a.db")
 	mustPut(t, s, record(1, me, a, "x"))
+}
+
+// TestLocksStay: trying again to open the database, while a reader of this process
+// still has it, leaves SQLite's locks alone: without them another program would take
+// itself for the only one, and remove the log that we write to.
+func TestLocksStay(t *testing.T) {
+	path := t.TempDir() + "/a.db"
+	s, _ := running(t, path)
+	mustPut(t, s, record(1, me, a, "x"))
+	locks := func() int {
+		content, err := os.ReadFile("/proc/locks")
+		info, err2 := os.Stat(path)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		return strings.Count(string(content), fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino))
+	}
+	before := locks()
+	if err := s.prepareFile(); err != nil {
+		t.Fatal(err)
+	}
+	if after := locks(); before == 0 || after != before {
+		t.Errorf("there were %d locks and are %d", before, after)
+	}
 }
 
 // TestBeside: the administrator's commands read and change what the service keeps,

@@ -168,7 +168,7 @@ func (c *connection) number(query string, args ...any) (n int64, err error) {
 }
 
 var (
-	errDamaged    = errors.New("quick_check says:")
+	errDamaged    = errors.New("quick_check found")
 	errUnreadable = errors.New("cannot be read")
 	errNewer      = errors.New("was made by a newer posthorn: use that one")
 	errOlder      = errors.New("was made by an older posthorn: start the service once")
