@@ -87,7 +87,6 @@ type Delivery struct {
 	remembered int                            // records whose outcome is final
 	accounts   map[message.JID]*account       // by sender, of those who have something pending
 	flights    map[int64]struct{}             // Seq of the records that the stream has
-	landed     map[int64]struct{}             // Seq of those that were settled since the outbox began to read its page; nil: it reads none
 	watchers   map[int64]chan message.Outcome // by Seq; capacity 1, written once
 	settled    []settlement                   // to be written, in this order
 	renewed    bool                           // there is a new stream since it was last looked at

@@ -72,7 +72,6 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 	if !ok {
 		return false
 	}
-	defer d.endPage()
 	records, err := d.keeper.Select(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: page})
 	if err != nil {
 		d.rest(sender, lookAgain)
@@ -101,8 +100,7 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 }
 
 // startPage gives where a sender's next page begins. What comes to be in line
-// after it sets look again, and what is settled after it is noted, since the page
-// may still show it in line.
+// after it sets look again.
 func (d *Delivery) startPage(sender message.JID) (after int64, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,14 +109,7 @@ func (d *Delivery) startPage(sender message.JID) (after int64, ok bool) {
 		return 0, false
 	}
 	a.look = false
-	d.landed = make(map[int64]struct{})
 	return a.cursor, true
-}
-
-func (d *Delivery) endPage() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.landed = nil
 }
 
 func (d *Delivery) lookOn(sender message.JID) {
@@ -148,8 +139,7 @@ func (d *Delivery) submit(r *message.Record, after int64) (submitted, goOn bool)
 		return false, false
 	}
 	_, flies := d.flights[r.Seq]
-	_, landed := d.landed[r.Seq]
-	if flies || landed || !time.Now().Before(r.Expires) {
+	if flies || !time.Now().Before(r.Expires) {
 		a.cursor = r.Seq
 		return false, true
 	}

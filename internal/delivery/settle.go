@@ -101,9 +101,6 @@ func (d *Delivery) write(batch []settlement) error {
 func (d *Delivery) done(s *settlement, applied bool) {
 	if s.State != message.Queued || s.Before != message.Queued { // else it may be on the stream again
 		delete(d.flights, s.Seq)
-		if d.landed != nil {
-			d.landed[s.Seq] = struct{}{}
-		}
 	}
 	if s.slot {
 		<-d.slots
