@@ -69,28 +69,30 @@ type Delivery struct {
 	keeper  keeper // nil: nothing is kept
 	metrics *metrics
 
-	last   atomic.Int64 // the newest Seq
-	inLine atomic.Int64 // records in line, of everybody
+	last    atomic.Int64 // the newest Seq
+	inLine  atomic.Int64 // records in line, of everybody
+	streams atomic.Int64 // how many there were
 
-	work   chan struct{} // there may be something to hand over; capacity 1, a mark
-	settle chan struct{} // there is something to settle; capacity 1, a mark
-	slots  chan struct{} // holds one for each record that the outbox has handed over and not settled
+	work     chan struct{} // there may be something to hand over; capacity 1, a mark
+	settle   chan struct{} // there is something to settle; capacity 1, a mark
+	landings chan struct{} // something is not on the stream any more; capacity 1, a mark
+	slots    chan struct{} // holds one for each record that the outbox has handed over and not settled
 
 	// Held for reading from before a write until what mu guards agrees with it;
 	// for writing while that is counted anew.
 	steady sync.RWMutex
 
 	// Guarded by mu.
-	mu         sync.Mutex
-	loaded     bool                           // the accounts are those of the keeper
-	kept       int64                          // bytes of what is pending, of everybody
-	remembered int                            // records whose outcome is final
-	accounts   map[message.JID]*account       // by sender, of those who have something pending
-	flights    map[int64]struct{}             // Seq of the records that the stream has
-	watchers   map[int64]chan message.Outcome // by Seq; capacity 1, written once
-	settled    []settlement                   // to be written, in this order
-	renewed    bool                           // there is a new stream since it was last looked at
-	calls      map[string]*call               // requests with an idempotency key under way, by Scope
+	mu       sync.Mutex
+	loaded   bool                     // the accounts are those of the keeper
+	kept     int64                    // bytes of what is pending, of everybody
+	accounts map[message.JID]*account // by sender, of those who have something pending
+	page     *account                 // whose page the outbox has in hand; nil: it is not the line any more
+	flights  map[int64]struct{}       // Seq of the records that the stream has
+	watchers map[int64]*watcher       // by Seq
+	settled  []settlement             // to be written, in this order
+	renewed  bool                     // there is a new stream since it was last looked at
+	calls    map[string]*call         // requests with an idempotency key under way, by Scope
 }
 
 // window is how many messages the outbox has on the stream at once: enough to
@@ -103,10 +105,11 @@ func New(opts Options, s sender, k keeper) *Delivery {
 		opts: opts, sender: s, keeper: k,
 		work:     make(chan struct{}, 1),
 		settle:   make(chan struct{}, 1),
+		landings: make(chan struct{}, 1),
 		slots:    make(chan struct{}, window),
 		accounts: make(map[message.JID]*account),
 		flights:  make(map[int64]struct{}),
-		watchers: make(map[int64]chan message.Outcome),
+		watchers: make(map[int64]*watcher),
 		calls:    make(map[string]*call),
 	}
 	d.metrics = newMetrics(opts.Metrics, d)
@@ -140,22 +143,29 @@ func (d *Delivery) Run(ctx context.Context) {
 	settled.Wait()
 }
 
-// land waits until nothing of the outbox is on the stream.
+// land waits until nothing that is kept is on the stream.
 func (d *Delivery) land() {
 	timeout := time.NewTimer(d.opts.ConfirmTimeout)
 	defer timeout.Stop()
-	for range window {
+	for d.flying() {
 		select {
-		case d.slots <- struct{}{}:
+		case <-d.landings:
 		case <-timeout.C:
 			return
 		}
 	}
 }
 
+func (d *Delivery) flying() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.flights) > 0
+}
+
 // StreamChanged is to be called when Up may have changed. It does not block.
 func (d *Delivery) StreamChanged() {
 	if d.opts.Up() {
+		d.streams.Add(1)
 		d.mu.Lock()
 		d.renewed = true
 		d.mu.Unlock()
@@ -185,39 +195,43 @@ func (d *Delivery) Deliver(ctx context.Context, r message.Request) ([]message.Ou
 
 // A handover is a message on its way without having been kept.
 type handover struct {
-	record message.Record
-	told   chan message.Outcome // capacity 1
-	kept   atomic.Bool          // nobody waits for told any more: the record is in the store
+	message *message.Message
+	seq     int64           // of its record, if it comes to have one
+	stream  int64           // which one it was for
+	outcome message.Outcome // written once, before told is
+	told    chan struct{}   // capacity 1, written once
+	kept    atomic.Bool     // nobody waits for told any more: the record is in the store
 }
 
 // hand hands m over and waits for what becomes of it, no longer than the confirm
 // timeout. Where that leads to nothing, m is kept.
 func (d *Delivery) hand(ctx context.Context, m *message.Message) message.Outcome {
-	h := &handover{record: d.record(m), told: make(chan message.Outcome, 1)}
+	h := &handover{message: m, seq: d.next(), stream: d.streams.Load(), told: make(chan struct{}, 1)}
 	if d.waits(m) {
-		return d.lineUp(ctx, h.record)
+		return d.lineUp(ctx, d.record(m, h.seq))
 	}
 	withdraw, err := d.sender.Submit(m, func(status message.Status, err error) { d.tell(h, message.Outcome{Status: status, Err: err}) })
 	if err != nil {
-		return d.orKeep(ctx, h.record, message.Outcome{Err: err})
+		return d.orKeep(ctx, h, message.Outcome{Err: err})
 	}
 	timeout := time.NewTimer(d.opts.ConfirmTimeout)
 	defer timeout.Stop()
 	select {
-	case o := <-h.told:
-		return d.orKeep(ctx, h.record, o)
+	case <-h.told:
+		return d.orKeep(ctx, h, h.outcome)
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
 	if !withdraw() {
 		return d.overdue(ctx, h)
 	}
-	return d.orKeep(ctx, h.record, message.Outcome{Err: fault.New(fault.Unavailable, "the XMPP server did not take the message in time: it was not sent").MayPass()})
+	return d.orKeep(ctx, h, message.Outcome{Err: fault.New(fault.Unavailable, "the XMPP server did not take the message in time: it was not sent").MayPass()})
 }
 
 // tell takes the outcome of a handover.
 func (d *Delivery) tell(h *handover, o message.Outcome) {
-	h.told <- o
+	h.outcome = o
+	h.told <- struct{}{}
 	if h.kept.Load() {
 		d.takeLate(h)
 	}
@@ -226,33 +240,35 @@ func (d *Delivery) tell(h *handover, o message.Outcome) {
 // takeLate settles a handover that is kept, if its outcome is there and nobody
 // else has taken it.
 func (d *Delivery) takeLate(h *handover) {
+	if h.isTold() {
+		d.returned(d.record(h.message, h.seq), h.outcome, false)
+	}
+}
+
+// isTold reports whether the outcome is there, to one that asks.
+func (h *handover) isTold() bool {
 	select {
-	case o := <-h.told:
-		d.returned(h.record, o, false)
+	case <-h.told:
+		return true
 	default:
+		return false
 	}
 }
 
 // overdue is for a message that is on the stream, whose outcome is not known: it
 // is kept until it is, and goes again only when the stream has ended.
 func (d *Delivery) overdue(ctx context.Context, h *handover) message.Outcome {
-	select {
-	case o := <-h.told:
-		return d.orKeep(ctx, h.record, o)
-	default:
+	if h.isTold() {
+		return d.orKeep(ctx, h, h.outcome)
 	}
 	unknown := message.Outcome{Err: fault.New(fault.Unconfirmed, "the XMPP server did not confirm the message in time: it may or may not have been delivered")}
 	if d.keeper == nil || ctx.Err() != nil {
 		return unknown
 	}
-	h.record.Attempts, h.record.Code, h.record.Detail = 1, fault.Unconfirmed.String(), fault.Of(unknown.Err).Public
-	d.mu.Lock()
-	d.flights[h.record.Seq] = struct{}{}
-	d.mu.Unlock()
-	if err := d.keep(h.record); err != nil {
-		d.mu.Lock()
-		delete(d.flights, h.record.Seq)
-		d.mu.Unlock()
+	if !d.keepFlying(h, fault.Of(unknown.Err)) {
+		if h.isTold() {
+			return d.orKeep(ctx, h, h.outcome)
+		}
 		return unknown
 	}
 	h.kept.Store(true)
@@ -260,15 +276,38 @@ func (d *Delivery) overdue(ctx context.Context, h *handover) message.Outcome {
 	return message.Outcome{Status: message.Kept}
 }
 
+// keepFlying keeps a message that is on the stream, for reason. It reports whether
+// that could be done.
+func (d *Delivery) keepFlying(h *handover, reason *fault.Error) bool {
+	r := d.record(h.message, h.seq)
+	r.Attempts, r.Code, r.Detail = 1, reason.Kind.String(), reason.Public
+	d.mu.Lock()
+	d.flights[r.Seq] = struct{}{}
+	d.mu.Unlock()
+	if err := d.keep(r); err != nil {
+		d.mu.Lock()
+		delete(d.flights, r.Seq)
+		d.mu.Unlock()
+		return false
+	}
+	return true
+}
+
 // orKeep gives an outcome where it is one, and else keeps the message: but for
 // nobody who has gone.
-func (d *Delivery) orKeep(ctx context.Context, r message.Record, o message.Outcome) message.Outcome {
-	d.judge(&r, o, true)
-	if d.keeper == nil || !r.State.Pending() || ctx.Err() != nil {
+func (d *Delivery) orKeep(ctx context.Context, h *handover, o message.Outcome) message.Outcome {
+	if o.Err == nil || d.keeper == nil || ctx.Err() != nil {
+		return o
+	}
+	r := d.record(h.message, h.seq)
+	if d.judge(&r, o, true); !r.State.Pending() {
 		return o
 	}
 	if err := d.keep(r); err != nil {
 		return message.Outcome{Err: notKept(fault.Of(o.Err), fault.Of(err))}
+	}
+	if r.State == message.Unconfirmed && d.streams.Load() != h.stream {
+		d.StreamChanged() // once more: it was not there to go again with the others
 	}
 	return message.Outcome{Status: message.Kept}
 }
@@ -306,17 +345,22 @@ func (d *Delivery) Find(ctx context.Context, sender message.JID, id string) (fou
 const maxFound = 200
 
 // record makes what would be kept of m.
-func (d *Delivery) record(m *message.Message) message.Record {
+func (d *Delivery) record(m *message.Message, seq int64) message.Record {
 	r := message.Record{
-		Seq: d.next(), From: m.From, To: m.To, ID: m.ID, Message: m,
+		Seq: seq, From: m.From, To: m.To, ID: m.ID, Message: m,
 		State: message.Queued, Size: sizeOf(m),
 	}
-	r.Expires = r.Accepted().Add(d.opts.Keep)
-	if m.TTL > 0 && m.TTL < d.opts.Keep {
-		r.Expires = r.Accepted().Add(m.TTL)
-	}
+	r.Expires = r.Accepted().Add(d.life(m))
 	r.Wake = r.Expires
 	return r
+}
+
+// life is how long m is tried.
+func (d *Delivery) life(m *message.Message) time.Duration {
+	if m.TTL > 0 {
+		return min(m.TTL, d.opts.Keep)
+	}
+	return d.opts.Keep
 }
 
 // overhead is what a record takes beside its texts, indexes included, in bytes.

@@ -28,10 +28,10 @@ func (d *Delivery) judge(r *message.Record, o message.Outcome, waits bool) {
 	f := fault.Of(o.Err)
 	r.Code, r.Detail = f.Kind.String(), f.Public
 	switch {
-	case f.Kind == fault.Unavailable && !f.Passing && waits, f.Kind == fault.Conflict && waits:
+	case f.Kind == fault.Unavailable && !f.Passing && waits:
 		d.finish(r, message.Failed)
 		return
-	case f.Kind == fault.Unavailable, f.Kind == fault.Conflict:
+	case f.Kind == fault.Unavailable:
 		r.State = message.Queued
 		return
 	}
@@ -48,7 +48,7 @@ func (d *Delivery) judge(r *message.Record, o message.Outcome, waits bool) {
 		if r.Wake.After(r.Expires) {
 			r.Wake = r.Expires
 		}
-	case f.Kind == fault.RemoteFailed && waits, f.Kind == fault.Internal && waits:
+	case waits && (f.Kind == fault.RemoteFailed || f.Kind == fault.Internal || f.Kind == fault.Conflict):
 		d.finish(r, message.Failed)
 	default:
 		d.finish(r, message.Bounced)

@@ -66,11 +66,17 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 	if earlier, err = d.put(records); err != nil || len(earlier) > 0 {
 		return nil, earlier, err
 	}
-	return d.await(ctx, watching), nil, nil
+	return d.await(ctx, records, watching), nil, nil
+}
+
+// A watcher waits for what becomes of a record.
+type watcher struct {
+	told  chan message.Outcome // capacity 1, written once
+	final *message.Outcome     // what it will be told, once that is written; guarded by Delivery.mu
 }
 
 // await waits for outcomes. What is not known in time is kept.
-func (d *Delivery) await(ctx context.Context, watching []chan message.Outcome) []message.Outcome {
+func (d *Delivery) await(ctx context.Context, records []message.Record, watching []*watcher) []message.Outcome {
 	outcomes := make([]message.Outcome, len(watching))
 	patience := d.opts.ConfirmTimeout
 	if !d.opts.Up() {
@@ -78,34 +84,44 @@ func (d *Delivery) await(ctx context.Context, watching []chan message.Outcome) [
 	}
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
-	over := false
-	for i, watch := range watching {
-		outcomes[i].Status = message.Kept
-		if over {
-			select {
-			case outcomes[i] = <-watch:
-			default:
-			}
-			continue
-		}
+	for i, w := range watching {
 		select {
-		case outcomes[i] = <-watch:
+		case outcomes[i] = <-w.told:
+			continue
 		case <-timeout.C:
-			over = true
 		case <-ctx.Done():
-			over = true
 		}
+		d.stopWaiting(records[i:], watching[i:], outcomes[i:])
+		break
 	}
 	return outcomes
 }
 
-// watch lets somebody wait for what becomes of records.
-func (d *Delivery) watch(records []message.Record) []chan message.Outcome {
+// stopWaiting says what is known of records now. Whatever comes to be known later
+// is decided without their sender, who is told that they are kept.
+func (d *Delivery) stopWaiting(records []message.Record, watching []*watcher, outcomes []message.Outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	watching := make([]chan message.Outcome, len(records))
+	for i, w := range watching {
+		delete(d.watchers, records[i].Seq)
+		select {
+		case outcomes[i] = <-w.told:
+			continue
+		default:
+		}
+		if outcomes[i].Status = message.Kept; w.final != nil {
+			outcomes[i] = *w.final
+		}
+	}
+}
+
+// watch lets somebody wait for what becomes of records.
+func (d *Delivery) watch(records []message.Record) []*watcher {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	watching := make([]*watcher, len(records))
 	for i, r := range records {
-		watching[i] = make(chan message.Outcome, 1)
+		watching[i] = &watcher{told: make(chan message.Outcome, 1)}
 		d.watchers[r.Seq] = watching[i]
 	}
 	return watching
@@ -138,6 +154,44 @@ func (d *Delivery) put(records []message.Record) (earlier []message.Record, err 
 		d.lookAt(&records[i])
 	}
 	return nil, nil
+}
+
+// putBack puts records of one sender whose outcome was final back in line.
+func (d *Delivery) putBack(records []message.Record, before []message.State) error {
+	d.steady.RLock()
+	defer d.steady.RUnlock()
+	if err := d.reserve(records); err != nil {
+		return err
+	}
+	changes := make([]message.Change, len(records))
+	for i, r := range records {
+		changes[i] = message.Change{Record: r, Before: before[i]}
+	}
+	applied, err := d.keeper.Settle(context.Background(), changes)
+	if err != nil {
+		d.release(records)
+		return err
+	}
+	for i := range records {
+		d.isBack(&records[i], applied[i])
+	}
+	return nil
+}
+
+// isBack lets the outbox look at a record that is back in line, unless it has gone
+// or changed meanwhile.
+func (d *Delivery) isBack(r *message.Record, applied bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if applied {
+		d.lookAt(r)
+		return
+	}
+	d.count(r, -1)
+	if w := d.watchers[r.Seq]; w != nil {
+		delete(d.watchers, r.Seq)
+		w.told <- message.Outcome{Err: fault.New(fault.Unavailable, "what is known of the message changed meanwhile: try again").MayPass()}
+	}
 }
 
 // reserve counts records before they are kept, or refuses them all.
@@ -191,6 +245,7 @@ func (d *Delivery) count(r *message.Record, n int) {
 		d.line(a, r.To, n)
 	}
 	if a.records == 0 {
+		d.leavePage(a)
 		delete(d.accounts, r.From)
 	}
 }
@@ -208,8 +263,19 @@ func (d *Delivery) line(a *account, to message.JID, n int) {
 func (d *Delivery) lookAt(r *message.Record) {
 	if a := d.accounts[r.From]; a != nil && r.State == message.Queued {
 		a.look = true
-		a.cursor = min(a.cursor, r.Seq-1)
+		if a.cursor >= r.Seq {
+			a.cursor = r.Seq - 1
+			d.leavePage(a)
+		}
 		notify(d.work)
+	}
+}
+
+// leavePage lets the outbox read the line of an account anew before it hands over
+// more of it. The caller holds mu.
+func (d *Delivery) leavePage(a *account) {
+	if a.look = true; d.page == a {
+		d.page = nil
 	}
 }
 
@@ -225,12 +291,15 @@ func (d *Delivery) reload(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.accounts, d.kept, d.remembered = make(map[message.JID]*account), 0, 0
+	d.accounts, d.page, d.kept = make(map[message.JID]*account), nil, 0
 	d.inLine.Store(0)
 	for _, p := range piles {
-		d.addPile(p)
+		if p.State.Pending() {
+			d.addPile(p)
+		}
 	}
-	d.loaded, d.renewed = true, true
+	d.renewed = d.renewed || !d.loaded // the streams of an earlier process have ended
+	d.loaded = true
 	notify(d.work)
 	notify(d.settle)
 	return nil
@@ -238,10 +307,6 @@ func (d *Delivery) reload(ctx context.Context) error {
 
 // addPile counts what reload has found. The caller holds mu.
 func (d *Delivery) addPile(p message.Pile) {
-	if p.From == "" {
-		d.remembered = p.Count
-		return
-	}
 	a := d.accounts[p.From]
 	if a == nil {
 		a = &account{lines: make(map[message.JID]int), look: true}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"posthorn/internal/fault"
@@ -64,7 +65,7 @@ func otherRequest() error {
 func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outcome, error) {
 	records := make([]message.Record, len(r.Messages))
 	for i, m := range r.Messages {
-		records[i] = d.record(m)
+		records[i] = d.record(m, d.next())
 		records[i].Scope, records[i].Digest = r.Scope, r.Digest
 	}
 	outcomes, earlier, err := d.keepAndWait(ctx, records)
@@ -79,34 +80,34 @@ func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outc
 
 // repeat gives what became of an earlier request for the same messages.
 func (d *Delivery) repeat(ctx context.Context, messages []*message.Message, earlier []message.Record) []message.Outcome {
-	known := make(map[message.JID]message.Record)
-	for _, r := range earlier {
-		known[r.To] = r
+	known := make(map[message.JID]*message.Record)
+	for i := range earlier {
+		known[earlier[i].To] = &earlier[i]
 	}
 	outcomes := make([]message.Outcome, len(messages))
 	var again []message.Record
+	var before []message.State
 	var places []int
 	for i, m := range messages {
 		r := known[m.To]
-		if !r.State.Pending() && !final(r.State) {
-			again, places = append(again, d.again(r, m)), append(places, i)
+		if r != nil && (r.State == message.Failed || r.State == message.Expired) {
+			again, before, places = append(again, d.again(*r, m)), append(before, r.State), append(places, i)
 			continue
 		}
-		outcomes[i] = outcomeOf(&r)
+		outcomes[i] = outcomeOf(r)
 	}
-	for i, o := range d.retry(ctx, again) {
+	for i, o := range d.retry(ctx, again, before) {
 		outcomes[places[i]] = o
 	}
 	return outcomes
 }
 
-// final reports whether an outcome is remembered: what was neither sent nor
-// refused for good is tried again.
-func final(s message.State) bool { return s != message.Failed && s != message.Expired }
-
-// outcomeOf gives what a record tells.
+// outcomeOf gives what a record tells; nil: it is not remembered any more, though
+// others of the same request are.
 func outcomeOf(r *message.Record) message.Outcome {
 	switch {
+	case r == nil:
+		return message.Outcome{Err: fault.New(fault.Unsendable, "the Idempotency-Key was used, and what became of this message is not remembered any more: take a new key")}
 	case r.State.Pending():
 		return message.Outcome{Status: message.Kept}
 	case r.State == message.Bounced, r.State == message.Rejected:
@@ -117,25 +118,21 @@ func outcomeOf(r *message.Record) message.Outcome {
 
 // again makes r what is to be sent once more.
 func (d *Delivery) again(r message.Record, m *message.Message) message.Record {
-	r.Message = m
-	r.Expires = time.Now().Add(r.Expires.Sub(r.Accepted()))
+	r.Message, r.State = m, message.Queued
+	r.Expires = time.Now().Add(d.life(m))
 	r.Wake = r.Expires
 	return r
 }
 
 // retry puts records back in line and waits for what becomes of them.
-func (d *Delivery) retry(ctx context.Context, records []message.Record) []message.Outcome {
+func (d *Delivery) retry(ctx context.Context, records []message.Record, before []message.State) []message.Outcome {
 	if len(records) == 0 {
 		return nil
 	}
 	watching := d.watch(records)
 	defer d.unwatch(records)
-	d.mu.Lock()
-	for _, r := range records {
-		before := r.State
-		r.State = message.Queued
-		d.settleLater(settlement{Change: message.Change{Record: r, Before: before}})
+	if err := d.putBack(records, before); err != nil {
+		return slices.Repeat([]message.Outcome{{Err: err}}, len(records))
 	}
-	d.mu.Unlock()
-	return d.await(ctx, watching)
+	return d.await(ctx, records, watching)
 }

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// page is how many records of one sender are handed over before it is
+	// pageLength is how many records of one sender are handed over before it is
 	// another's turn.
-	page = 128
+	pageLength = 128
 	// refusedWait is how long a sender's line rests when the stream would not take
 	// what is first.
 	refusedWait = 200 * time.Millisecond
@@ -68,11 +68,11 @@ func (d *Delivery) ready() (senders []message.JID) {
 // handPage hands over the next records of a sender. It reports whether there may
 // be more.
 func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool) {
-	after, ok := d.startPage(sender)
-	if !ok {
+	page, after := d.startPage(sender)
+	if page == nil {
 		return false
 	}
-	records, err := d.keeper.Select(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: page})
+	records, err := d.keeper.Select(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
 	if err != nil {
 		d.rest(sender, lookAgain)
 		return false
@@ -81,35 +81,35 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 		select {
 		case d.slots <- struct{}{}:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
 			return false
 		}
-		submitted, goOn := d.submit(&records[i], after)
+		submitted, goOn := d.submit(page, &records[i])
 		if !submitted {
 			<-d.slots
 		}
 		if !goOn {
 			return true
 		}
-		after = records[i].Seq
 	}
-	if len(records) == page {
+	if len(records) == pageLength {
 		d.lookOn(sender)
 		return true
 	}
 	return false
 }
 
-// startPage gives where a sender's next page begins. What comes to be in line
-// after it sets look again.
-func (d *Delivery) startPage(sender message.JID) (after int64, ok bool) {
+// startPage gives the account of a sender, and where its next page begins. What
+// comes to be in line after it sets look again.
+func (d *Delivery) startPage(sender message.JID) (page *account, after int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.accounts[sender]
-	if a == nil {
-		return 0, false
+	if d.page = d.accounts[sender]; d.page == nil {
+		return nil, 0
 	}
-	a.look = false
-	return a.cursor, true
+	d.page.look = false
+	return d.page, d.page.cursor
 }
 
 func (d *Delivery) lookOn(sender message.JID) {
@@ -128,19 +128,18 @@ func (d *Delivery) rest(sender message.JID, wait time.Duration) {
 	}
 }
 
-// submit hands over one record, which follows the one of the Seq after. goOn is
-// false where the page is not the line any more, or the stream takes no more.
-// Holding mu, it cannot overtake what comes back from the stream.
-func (d *Delivery) submit(r *message.Record, after int64) (submitted, goOn bool) {
+// submit hands over one record of a page. goOn is false where the page is not the
+// line any more, or the stream takes no more. Holding mu, it cannot overtake what
+// comes back from the stream.
+func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.accounts[r.From]
-	if a == nil || a.cursor != after {
+	if d.page != page {
 		return false, false
 	}
 	_, flies := d.flights[r.Seq]
 	if flies || !time.Now().Before(r.Expires) {
-		a.cursor = r.Seq
+		page.cursor = r.Seq
 		return false, true
 	}
 	d.prepare(r)
@@ -149,20 +148,31 @@ func (d *Delivery) submit(r *message.Record, after int64) (submitted, goOn bool)
 	})
 	if err == nil {
 		d.flights[r.Seq] = struct{}{}
-		a.cursor = r.Seq
+		page.cursor = r.Seq
 		return true, true
 	}
-	if before := r.State; d.watched(r) && !fault.Of(err).Passing {
-		d.judge(r, message.Outcome{Err: err}, true)
-		if r.State != before { // whoever waits for it is told
-			a.cursor = r.Seq
-			d.flights[r.Seq] = struct{}{}
-			d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: message.Outcome{Err: err}})
-			return false, true
-		}
+	if d.refused(r, err) {
+		page.cursor = r.Seq
+		return false, true
 	}
-	a.look, a.resume = true, time.Now().Add(refusedWait)
+	page.look, page.resume = true, time.Now().Add(refusedWait)
 	return false, false
+}
+
+// refused settles a record that the stream would not take, if somebody waits for
+// it who can be told. The caller holds mu.
+func (d *Delivery) refused(r *message.Record, err error) bool {
+	o, before := message.Outcome{Err: err}, r.State
+	if !d.watched(r) || fault.Of(err).Passing {
+		return false
+	}
+	d.judge(r, o, true)
+	if r.State == before {
+		return false
+	}
+	d.flights[r.Seq] = struct{}{}
+	d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: o})
+	return true
 }
 
 // prepare makes r's message what goes on the stream. It is late once nobody waits
@@ -189,14 +199,19 @@ func (d *Delivery) returned(r message.Record, o message.Outcome, slot bool) {
 	d.judge(&r, o, d.watched(&r))
 	if r.State == message.Queued {
 		delete(d.flights, r.Seq)
+		notify(d.landings)
 		d.lookAt(&r)
+	}
+	if r.State == message.Queued && fault.Of(o.Err).Kind == fault.Unavailable { // nothing of it happened
+		if a := d.accounts[r.From]; a != nil {
+			a.resume = time.Now().Add(refusedWait)
+		}
 		if slot {
 			<-d.slots
-			slot = false
 		}
-		if o.Err != nil && fault.Of(o.Err).Kind == fault.Unavailable {
-			return // nothing of it happened
-		}
+		return
 	}
+	// One that is back in line keeps its slot until that is written, or a database
+	// that fails and a stream that ends again and again would fill the memory.
 	d.settleLater(settlement{Change: message.Change{Record: r, Before: before}, outcome: o, slot: slot})
 }

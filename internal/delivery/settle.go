@@ -25,6 +25,9 @@ const (
 
 // settleLater puts s behind those that are to be written. The caller holds mu.
 func (d *Delivery) settleLater(s settlement) {
+	if w := d.watchers[s.Seq]; w != nil && !s.State.Pending() {
+		w.final = &s.outcome
+	}
 	d.settled = append(d.settled, s)
 	notify(d.settle)
 }
@@ -38,11 +41,8 @@ func (d *Delivery) settleAll(ctx context.Context) {
 			d.settleSome()
 			return
 		}
-		for d.settleSome() {
+		for d.settleSome() && ctx.Err() == nil {
 			sleep(ctx, tryAgain)
-			if ctx.Err() != nil {
-				return
-			}
 		}
 		d.renewedStream(ctx)
 	}
@@ -100,7 +100,7 @@ func (d *Delivery) write(batch []settlement) error {
 // mu.
 func (d *Delivery) done(s *settlement, applied bool) {
 	if s.State != message.Queued || s.Before != message.Queued { // else it may be on the stream again
-		delete(d.flights, s.Seq)
+		d.landed(s, applied)
 	}
 	if s.slot {
 		<-d.slots
@@ -112,39 +112,48 @@ func (d *Delivery) done(s *settlement, applied bool) {
 	d.tellWatcher(s)
 }
 
+// landed forgets that a record was on the stream. The outbox may have it in hand as
+// it was, or have passed it although it is in line: then it reads the line again. The
+// caller holds mu.
+func (d *Delivery) landed(s *settlement, applied bool) {
+	delete(d.flights, s.Seq)
+	notify(d.landings)
+	a := d.accounts[s.From]
+	switch {
+	case a == nil:
+	case s.Seq > a.cursor:
+		d.leavePage(a)
+	case !applied:
+		a.cursor = s.Seq - 1
+		d.leavePage(a)
+	}
+}
+
 // recount moves a record from what it was to what it is. The caller holds mu.
 func (d *Delivery) recount(s *settlement) {
 	if s.State == s.Before {
 		return
 	}
-	was := s.Record
-	was.State = s.Before
-	d.add(&s.Record, 1)
-	d.add(&was, -1)
-	d.lookAt(&s.Record)
-}
-
-// add counts n records like r, pending or final. The caller holds mu.
-func (d *Delivery) add(r *message.Record, n int) {
-	if r.State.Pending() {
-		d.count(r, n)
-	} else {
-		d.remembered += n
+	if s.State.Pending() {
+		d.count(&s.Record, 1)
 	}
+	if s.Before.Pending() {
+		was := s.Record
+		was.State = s.Before
+		d.count(&was, -1)
+	}
+	d.lookAt(&s.Record)
 }
 
 // tellWatcher tells whoever waits for a record, unless it is back in line.
 func (d *Delivery) tellWatcher(s *settlement) {
-	watcher := d.watchers[s.Seq]
-	if watcher == nil || s.State == message.Queued {
-		return
-	}
-	delete(d.watchers, s.Seq)
 	if s.State.Pending() {
-		watcher <- message.Outcome{Status: message.Kept}
-		return
+		s.outcome = message.Outcome{Status: message.Kept}
 	}
-	watcher <- s.outcome
+	if w := d.watchers[s.Seq]; w != nil && s.State != message.Queued {
+		delete(d.watchers, s.Seq)
+		w.told <- s.outcome
+	}
 }
 
 // report counts and logs what an operator wants to know.
@@ -161,30 +170,36 @@ func (d *Delivery) report(s *settlement) {
 	}
 }
 
-// renewedStream lets what was on another stream than the present one go again.
+// renewedStream lets what was on another stream than the present one go again, once
+// all that was told of that other stream is written.
 func (d *Delivery) renewedStream(ctx context.Context) {
 	d.mu.Lock()
-	renewed := d.renewed && d.loaded
-	d.renewed = d.renewed && !d.loaded
+	renewed := d.renewed && d.loaded && len(d.settled) == 0
+	d.renewed = d.renewed && !renewed
 	d.mu.Unlock()
-	if !renewed {
-		return
+	if renewed && !d.renew(ctx) {
+		d.mu.Lock()
+		d.renewed = true // sweep has it tried again
+		d.mu.Unlock()
 	}
+}
+
+// renew puts what is unconfirmed back in line. It reports whether that is done.
+func (d *Delivery) renew(ctx context.Context) bool {
 	for after := int64(0); ; {
 		records, err := d.keeper.Select(ctx, message.Query{State: message.Unconfirmed, After: after, Limit: maxSettled})
-		if err == nil && len(records) == 0 {
-			return
+		if err != nil || len(records) == 0 {
+			return err == nil
 		}
 		d.mu.Lock()
-		d.renewed = d.renewed || err != nil
 		for _, r := range records {
 			after = r.Seq
 			r.State = message.Queued
 			d.settleLater(settlement{Change: message.Change{Record: r, Before: message.Unconfirmed}})
 		}
 		d.mu.Unlock()
-		if err != nil {
-			return
+		if d.settleSome() {
+			return false
 		}
 	}
 }
@@ -195,15 +210,17 @@ func (d *Delivery) sweep(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var forgotten time.Time
-	for {
-		if changed, err := d.keeper.Changed(ctx); err == nil && changed {
-			_ = d.reload(ctx) // the next tick tries again
+	for stale := true; ; {
+		changed, err := d.keeper.Changed(ctx)
+		if stale = stale || err == nil && changed; stale {
+			stale = d.reload(ctx) != nil
 		}
 		d.sweepOnce(ctx, time.Now())
 		if now := time.Now(); now.Sub(forgotten) >= forgetEvery {
-			d.forget(ctx, now)
+			_, _ = d.keeper.Forget(ctx, now, maxRemembered) // or in the next minute
 			forgotten = now
 		}
+		notify(d.settle) // for what could not be read when a stream was new
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -244,19 +261,6 @@ func (d *Delivery) expire(r *message.Record) {
 	if r.Detail == "" {
 		r.Detail = "it could not be sent in time"
 	}
-}
-
-// forget removes outcomes that nobody is promised any more.
-func (d *Delivery) forget(ctx context.Context, now time.Time) {
-	d.steady.RLock()
-	defer d.steady.RUnlock()
-	n, err := d.keeper.Forget(ctx, now, maxRemembered)
-	if err != nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.remembered -= n
 }
 
 // sleep waits for t or for the end of ctx.

@@ -1,0 +1,274 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+// A memory is a keeper without a disk, as the package store documents it. What it
+// holds is what was committed, and several may hold the same, one after the other.
+type memory struct {
+	*table
+	dead bool // commits nothing any more, as after a crash; guarded by table.mu
+}
+
+// A table is what is committed.
+type table struct {
+	mu      sync.Mutex
+	records map[int64]message.Record
+	changed bool            // as another process would make it
+	fails   map[string]bool // methods that fail now, by name; "*": all that write
+
+	// Set before it is used; each may be nil.
+	latency  func() time.Duration      // before and after a method does its work
+	refuse   func() bool               // fails a write by chance
+	selected func([]message.Record)    // is told of what Select gives, before that returns
+	putting  func(rs []message.Record) // is told of what Put will commit, before it does
+}
+
+func newMemory() *memory {
+	return &memory{table: &table{records: make(map[int64]message.Record), fails: make(map[string]bool), changed: true}}
+}
+
+// die ends k, and gives another one that holds the same.
+func (k *memory) die() *memory {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dead, k.changed = true, true
+	return &memory{table: k.table}
+}
+
+var errDisk = errors.New("memory: no space")
+
+// begin waits and fails, if that is what is asked for.
+func (k *memory) begin(method string, write bool) error {
+	k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead || k.fails[method] || write && (k.fails["*"] || k.refuse != nil && k.refuse()) {
+		return fault.Wrap(errDisk, fault.Unavailable, "posthorn cannot keep messages now").MayPass()
+	}
+	return nil
+}
+
+func (k *memory) pause() {
+	if k.latency != nil {
+		time.Sleep(k.latency())
+	}
+}
+
+// fail switches the failures of a method on or off.
+func (k *table) fail(method string, fails bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fails[method] = fails
+}
+
+func (k *memory) Put(_ context.Context, records []message.Record) ([]message.Record, error) {
+	if err := k.begin("Put", true); err != nil {
+		return nil, err
+	}
+	defer k.pause()
+	if k.putting != nil {
+		k.putting(records)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return nil, errDisk
+	}
+	if scope := records[0].Scope; scope != "" {
+		if earlier := k.find(message.Query{Scope: scope}); len(earlier) > 0 {
+			return earlier, nil
+		}
+	}
+	for _, r := range records {
+		if _, taken := k.records[r.Seq]; taken {
+			return nil, errors.New("memory: a Seq is taken")
+		}
+		r.Message = stored(r.Message)
+		k.records[r.Seq] = r
+	}
+	return nil, nil
+}
+
+// stored is a message as it comes back from the disk.
+func stored(m *message.Message) *message.Message {
+	if m == nil {
+		return nil
+	}
+	c := *m
+	c.TTL, c.Kept, c.Accepted = 0, false, time.Time{}
+	return &c
+}
+
+func (k *memory) Settle(_ context.Context, changes []message.Change) (applied []bool, err error) {
+	if err := k.begin("Settle", true); err != nil {
+		return nil, err
+	}
+	defer k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return nil, errDisk
+	}
+	for _, c := range changes {
+		applied = append(applied, k.settle(c))
+	}
+	return applied, nil
+}
+
+// settle applies one change. The caller holds mu.
+func (k *table) settle(c message.Change) bool {
+	r, known := k.records[c.Seq]
+	if !known || r.State != c.Before {
+		return false
+	}
+	r.State, r.Attempts, r.Code, r.Detail, r.Wake, r.Expires = c.State, c.Attempts, c.Code, c.Detail, c.Wake, c.Expires
+	switch {
+	case !c.State.Pending():
+		r.Message = nil
+	case !c.Before.Pending():
+		r.Message = stored(c.Message)
+	}
+	k.records[c.Seq] = r
+	return true
+}
+
+// beside changes records as another process does.
+func (k *table) beside(changes ...message.Change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range changes {
+		k.changed = k.settle(c) || k.changed
+	}
+}
+
+func (k *memory) Select(_ context.Context, q message.Query) ([]message.Record, error) {
+	if err := k.begin("Select", false); err != nil {
+		return nil, err
+	}
+	defer k.pause()
+	k.mu.Lock()
+	found := k.find(q)
+	k.mu.Unlock()
+	if k.selected != nil {
+		k.selected(found)
+	}
+	return found, nil
+}
+
+// find gives what q means. The caller holds mu.
+func (k *table) find(q message.Query) (found []message.Record) {
+	for _, r := range k.records {
+		if meant(q, &r) {
+			r.Message = stored(r.Message)
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b message.Record) int {
+		order := cmp.Compare(a.Seq, b.Seq)
+		if !q.WakeBy.IsZero() {
+			order = cmp.Or(a.Wake.Compare(b.Wake), order)
+		}
+		if q.Newest {
+			order = -order
+		}
+		return order
+	})
+	if q.Limit > 0 && len(found) > q.Limit {
+		found = found[:q.Limit]
+	}
+	return found
+}
+
+func meant(q message.Query, r *message.Record) bool {
+	return (q.From == "" || q.From == r.From) &&
+		(q.ID == "" || q.ID == r.ID) &&
+		(q.Scope == "" || q.Scope == r.Scope) &&
+		(q.State == "" || q.State == r.State) &&
+		(!q.Open || r.State.Pending()) &&
+		(!q.Final || !r.State.Pending()) &&
+		r.Seq > q.After &&
+		(q.WakeBy.IsZero() || !r.Wake.After(q.WakeBy))
+}
+
+func (k *memory) Forget(_ context.Context, now time.Time, keep int) (removed int, err error) {
+	if err := k.begin("Forget", true); err != nil {
+		return 0, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return 0, errDisk
+	}
+	final := k.find(message.Query{Final: true})
+	slices.SortFunc(final, func(a, b message.Record) int { return b.Wake.Compare(a.Wake) })
+	for i, r := range final {
+		if i >= keep || !r.Wake.After(now) {
+			delete(k.records, r.Seq)
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+func (k *memory) Tally(context.Context) (piles []message.Pile, last int64, err error) {
+	if err := k.begin("Tally", true); err != nil {
+		return nil, 0, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	type key struct {
+		from, to message.JID
+		state    message.State
+	}
+	counted := make(map[key]message.Pile)
+	for seq, r := range k.records {
+		last = max(last, seq)
+		name := key{r.From, r.To, r.State}
+		if !r.State.Pending() {
+			name, r.Size = key{}, 0
+		}
+		p := counted[name]
+		counted[name] = message.Pile{From: name.from, To: name.to, State: name.state, Count: p.Count + 1, Size: p.Size + r.Size}
+	}
+	return slices.Collect(maps.Values(counted)), last, nil
+}
+
+func (k *memory) Changed(context.Context) (bool, error) {
+	if err := k.begin("Changed", true); err != nil {
+		return false, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changed := k.changed
+	k.changed = false
+	return changed, nil
+}
+
+// states gives the state of each record, by its message's id.
+func (k *table) states() map[string]message.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	states := make(map[string]message.State)
+	for _, r := range k.records {
+		states[r.ID] = r.State
+	}
+	return states
+}
+
+// all gives every record, in order.
+func (k *table) all() []message.Record {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.find(message.Query{})
+}

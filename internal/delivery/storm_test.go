@@ -1,0 +1,587 @@
+package delivery
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+)
+
+var (
+	seed  = flag.Uint64("storm.seed", 0, "the storm of this seed alone")
+	seeds = flag.Uint64("storm.seeds", 12, "how many storms")
+)
+
+// TestStorm: whatever happens to the stream, the disk and the process, and in
+// whatever order, each answer is true, nothing acknowledged is lost or expires
+// unseen, nothing that was not on a stream that ended is received twice, and each
+// recipient gets a sender's messages in order.
+//
+// go test -run TestStorm ./internal/delivery -storm.seed N repeats the storm that
+// failed, as far as goroutines let it.
+func TestStorm(t *testing.T) {
+	first, last := uint64(1), *seeds
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { storm(t, seed) })
+		})
+	}
+}
+
+const (
+	stormClients  = 6
+	stormMessages = 150 // of each client
+)
+
+// A weather is a storm: what a server, a disk, clients and an administrator do at
+// random, and what is known of each message.
+type weather struct {
+	t      *testing.T
+	disk   *table
+	keeper *memory     // of the present life; owned by serve
+	calm   atomic.Bool // nothing fails any more
+	birth  atomic.Bool // a life begins: the disk does not fail
+
+	// How likely things are, of a thousand.
+	cuts, bounces, silence, crashes, failures, admins int
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	random   *rand.Rand
+	life     *life
+	received []string          // in earlier lives
+	facts    map[string]*facts // by id
+}
+
+// A life is a Delivery until it crashes.
+type life struct {
+	*house
+	crashed atomic.Bool
+}
+
+// facts are what happened to one message.
+type facts struct {
+	answer    *message.Outcome // the last that its sender got, nil: none
+	key       bool
+	to        message.JID
+	twice     bool // may be received again: it was on a stream that ended, or a crash forgot its outcome
+	passed    bool // bounced, or a room was silent: others may pass it
+	dropped   bool // by the administrator
+	delivered int  // times
+}
+
+func storm(t *testing.T, seed uint64) {
+	t.Logf("seed %d", seed)
+	keeper := newMemory()
+	w := &weather{t: t, keeper: keeper, disk: keeper.table, random: rand.New(rand.NewPCG(seed, 0)), facts: make(map[string]*facts)}
+	w.cuts, w.bounces, w.silence = w.below(20), w.below(100), w.below(20)
+	w.crashes, w.failures, w.admins = w.below(8), w.below(200), 0
+	if w.below(2) == 0 {
+		w.disk.latency = func() time.Duration { return time.Duration(w.below(int(20 * time.Millisecond))) }
+	} else { // reload waits for who writes, and a bubble's clock does not wait for a lock
+		w.admins = w.below(20)
+	}
+	w.disk.refuse = func() bool { return !w.birth.Load() && w.chance(w.failures) }
+	w.begin()
+	var clients, world sync.WaitGroup
+	over, end := context.WithCancel(context.Background())
+	world.Go(func() { w.serve(over) })
+	world.Go(func() { w.meddle(over) })
+	orders := make([][]string, stormClients)
+	for n := range stormClients {
+		clients.Go(func() { orders[n] = w.client(n) })
+	}
+	clients.Wait()
+	w.calmDown()
+	end()
+	world.Wait()
+	w.life.stop()
+	w.judge(orders)
+}
+
+// below is a random number.
+func (w *weather) below(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.random.IntN(n)
+}
+
+// chance is true n times of a thousand, while the storm lasts.
+func (w *weather) chance(n int) bool { return !w.calm.Load() && w.below(1000) < n }
+
+func (w *weather) about(id string) *facts {
+	if w.facts[id] == nil {
+		w.facts[id] = &facts{}
+	}
+	return w.facts[id]
+}
+
+// note changes what is known of a message.
+func (w *weather) note(id string, change func(*facts)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(w.about(id))
+}
+
+// begin starts a Delivery on what is committed. It is used once that is read, since
+// the clock of a bubble does not wait for locks.
+func (w *weather) begin() {
+	w.birth.Store(true)
+	defer w.birth.Store(false)
+	w.disk.fail("*", false)
+	l := &life{house: build(w.t, w.keeper, func(o *Options) { o.MaxKept = 10 << 20 })}
+	l.stream.keptFirst = func() bool { return w.below(2) == 0 }
+	time.Sleep(2 * time.Second)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.life = l
+}
+
+func (w *weather) now() *life {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.life
+}
+
+// crash ends the Delivery as kill -9 does.
+func (w *weather) crash() {
+	l := w.now()
+	l.crashed.Store(true)
+	l.stream.giveUp()
+	w.keeper = w.keeper.die()
+	for _, i := range l.stream.written {
+		if !i.processed && w.below(2) == 0 {
+			l.stream.process(i)
+		}
+	}
+	for _, r := range w.disk.all() {
+		w.note(r.ID, func(f *facts) { f.twice = f.twice || r.State.Pending() })
+	}
+	w.mu.Lock()
+	w.received = append(w.received, l.stream.receivedIDs()...)
+	w.mu.Unlock()
+	go l.stop()
+	w.begin()
+}
+
+// serve is the server, and what ends lives.
+func (w *weather) serve(over context.Context) {
+	for over.Err() == nil {
+		time.Sleep(time.Duration(w.below(int(30 * time.Millisecond))))
+		switch {
+		case w.chance(5):
+			time.Sleep(time.Duration(w.below(int(12 * time.Second)))) // confirms nothing in time
+		case w.chance(w.crashes):
+			w.crash()
+		case w.chance(w.cuts):
+			w.cut()
+		}
+		l := w.now()
+		l.stream.write(w.below(100))
+		w.process(l)
+		w.confirm(l)
+		if w.calm.Load() {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
+// process lets the server process some of what is written.
+func (w *weather) process(l *life) {
+	l.stream.mu.Lock()
+	written := slices.Clone(l.stream.written)
+	l.stream.mu.Unlock()
+	for _, i := range written {
+		if i.processed || i.outcome != nil {
+			continue
+		}
+		switch {
+		case w.chance(100):
+			return // no further
+		case w.chance(w.bounces):
+			w.bounce(l, i)
+		default:
+			w.take(l, i)
+		}
+	}
+}
+
+// bounce refuses a message, at once and not when its barrier returns.
+func (w *weather) bounce(l *life, i *item) {
+	f := fault.New([]fault.Kind{fault.Undeliverable, fault.RemoteFailed, fault.Forbidden, fault.Conflict}[w.below(4)], "bounced")
+	switch f.Passing = w.below(2) == 0; {
+	case w.chance(50):
+		f = fault.New(fault.Rejected, "poisoned")
+	case f.Passing:
+		w.note(i.m.ID, func(f *facts) { f.passed = true })
+	}
+	l.stream.resolve(i, message.Outcome{Err: f})
+}
+
+// take lets the server process a message, which a room may do in silence.
+func (w *weather) take(l *life, i *item) {
+	if !w.chance(w.silence) {
+		l.stream.process(i)
+		i.outcome = &message.Outcome{Status: []message.Status{message.Delivered, message.Routed}[w.below(2)]}
+		return
+	}
+	if w.below(2) == 0 {
+		l.stream.process(i)
+	}
+	w.note(i.m.ID, func(f *facts) { f.twice, f.passed = true, true })
+	i.outcome = &message.Outcome{Err: fault.New(fault.Unconfirmed, "the room is silent")}
+}
+
+// confirm returns some of the barriers.
+func (w *weather) confirm(l *life) {
+	l.stream.mu.Lock()
+	written := slices.Clone(l.stream.written)
+	l.stream.mu.Unlock()
+	for _, i := range written {
+		if i.outcome == nil || w.chance(20) {
+			return
+		}
+		l.stream.resolve(i, *i.outcome)
+	}
+}
+
+// cut ends the stream, and the server is away for a while.
+func (w *weather) cut() {
+	l := w.now()
+	l.stream.write(w.below(100))
+	l.stream.mu.Lock()
+	written := slices.Clone(l.stream.written)
+	l.stream.mu.Unlock()
+	processed := w.below(len(written) + 1)
+	for n, i := range written {
+		if n < processed && !i.processed && i.outcome == nil {
+			l.stream.process(i)
+		}
+		w.note(i.m.ID, func(f *facts) { f.twice = true })
+	}
+	l.stream.cut(w.below(2) == 0)
+	time.Sleep(time.Duration(w.below(int(2 * time.Second))))
+	if !w.calm.Load() && w.below(5) == 0 {
+		l.stream.cut(false)
+		time.Sleep(time.Duration(w.below(int(10 * time.Second))))
+	}
+	l.stream.connect()
+}
+
+// meddle is the administrator, the disk that fills up for a while, and hosts that
+// the component may not speak for.
+func (w *weather) meddle(over context.Context) {
+	for over.Err() == nil {
+		time.Sleep(time.Duration(w.below(int(100 * time.Millisecond))))
+		switch {
+		case w.chance(w.failures / 20):
+			w.disk.fail("*", !w.birth.Load())
+			time.Sleep(time.Duration(w.below(int(8 * time.Second))))
+			w.disk.fail("*", false)
+		case w.chance(5):
+			w.mute(fromOf(w.below(stormClients)))
+		case w.chance(w.admins):
+			w.administer()
+		}
+	}
+}
+
+func (w *weather) mute(sender message.JID) {
+	s := w.now().stream
+	set := func(mute bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mute[sender] = mute
+	}
+	set(true)
+	time.Sleep(time.Duration(w.below(int(3 * time.Second))))
+	set(false)
+}
+
+// administer drops or retries something, as cmd does it.
+func (w *weather) administer() {
+	records := slices.DeleteFunc(w.disk.all(), func(r message.Record) bool { return !r.State.Pending() })
+	if len(records) == 0 {
+		return
+	}
+	c := message.Change{Record: records[w.below(len(records))]}
+	c.Before = c.State
+	if c.State, c.Wake = message.Queued, c.Expires; c.Before == message.Queued || w.below(2) == 0 {
+		c.State, c.Wake = message.Expired, time.Now().Add(time.Hour*24)
+	}
+	w.note(c.ID, func(f *facts) {
+		f.twice, f.passed = true, true
+		f.dropped = f.dropped || c.State == message.Expired
+	})
+	w.disk.beside(c)
+}
+
+func fromOf(client int) message.JID {
+	return message.JID(fmt.Sprintf("s%d@example.com", client/2)) // two share an account
+}
+
+// client sends one message after the other, and gives their ids in order.
+func (w *weather) client(n int) (ids []string) {
+	for i := range stormMessages {
+		switch w.below(40) {
+		case 0:
+			time.Sleep(time.Duration(w.below(int(5 * time.Second))))
+		case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
+			time.Sleep(time.Duration(w.below(int(50 * time.Millisecond))))
+		}
+		r := w.request(n, i)
+		for _, m := range r.Messages {
+			ids = append(ids, m.ID)
+			w.note(m.ID, func(f *facts) { f.to = m.To })
+		}
+		w.ask(r)
+	}
+	return ids
+}
+
+func (w *weather) request(client, i int) (r message.Request) {
+	for n := range 1 + w.below(5)/4 {
+		to := message.JID(fmt.Sprintf("r%d-%d@example.com", client, (i+w.below(2)+n)%3))
+		if n > 0 && to == r.Messages[0].To {
+			continue
+		}
+		m := letter(fromOf(client), to, fmt.Sprintf("%d.%d.%d", client, i, n))
+		if w.below(50) == 0 {
+			m.TTL = time.Duration(1+w.below(5)) * time.Second
+		}
+		r.Messages = append(r.Messages, m)
+	}
+	if w.below(10) < 3 {
+		r.Scope, r.Digest = r.Messages[0].ID, "of it"
+	}
+	return r
+}
+
+// ask sends a request; one with a key again until its answer is one that stands.
+func (w *weather) ask(r message.Request) {
+	for n := 0; ; n++ {
+		stands := w.askOnce(r)
+		if r.Scope == "" {
+			return
+		}
+		if stands {
+			break
+		}
+		if n == 1000 {
+			w.t.Errorf("%s has no answer", r.Scope)
+			return
+		}
+		time.Sleep(time.Duration(w.below(int(2 * time.Second))))
+	}
+	if w.below(4) == 0 {
+		w.askOnce(r)
+	}
+}
+
+// askOnce reports whether each message was sent or kept, or refused for good.
+func (w *weather) askOnce(r message.Request) (stands bool) {
+	l := w.now()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	gone := w.chance(10)
+	if gone {
+		time.AfterFunc(time.Duration(w.below(int(time.Second))), cancel)
+	}
+	if r.Scope != "" && w.below(20) == 0 {
+		go func() { _, _ = l.Deliver(context.WithoutCancel(ctx), r) }()
+	}
+	outcomes, err := l.Deliver(ctx, copied(r))
+	if l.crashed.Load() || ctx.Err() != nil {
+		for _, m := range r.Messages {
+			w.note(m.ID, func(f *facts) { f.twice = f.twice || l.crashed.Load() })
+		}
+		return false
+	}
+	stands = err == nil
+	for i, m := range r.Messages {
+		o := message.Outcome{Err: err}
+		if err == nil {
+			o = outcomes[i]
+		}
+		if o.Err != nil && retryable(o.Err) {
+			stands = false
+		}
+		w.answered(m.ID, r.Scope != "", o)
+	}
+	return stands
+}
+
+// copied is r as another HTTP request would bring it.
+func copied(r message.Request) message.Request {
+	r.Messages = slices.Clone(r.Messages)
+	for i, m := range r.Messages {
+		c := *m
+		r.Messages[i] = &c
+	}
+	return r
+}
+
+func retryable(err error) bool {
+	switch fault.Of(err).Kind {
+	case fault.Unavailable, fault.Unconfirmed, fault.RemoteFailed, fault.Internal, fault.Conflict:
+		return true
+	}
+	return false
+}
+
+// answered notes an answer. The later one to the same request is as true.
+func (w *weather) answered(id string, key bool, o message.Outcome) {
+	w.note(id, func(f *facts) {
+		before := f.answer
+		if before != nil && before.Err == nil && o.Err != nil && fault.Of(o.Err).Kind == fault.Unavailable {
+			return // the disk could not be asked
+		}
+		f.answer, f.key = &o, key
+		switch {
+		case before == nil || before.Err != nil && retryable(before.Err):
+		case before.Err == nil && before.Status == message.Kept: // it may have any outcome since
+		case f.dropped:
+		case describe(*before) != describe(o):
+			w.t.Errorf("%s was answered %s, and again %s", id, describe(*before), describe(o))
+		}
+	})
+}
+
+// calmDown ends the storm, and waits until nothing is in line any more.
+func (w *weather) calmDown() {
+	w.calm.Store(true)
+	time.Sleep(time.Minute)
+	w.cut() // for what rooms were silent about
+	for range 100 {
+		time.Sleep(time.Minute)
+		if len(w.pending()) == 0 {
+			break
+		}
+	}
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	checkBooks(w.t, w.life.house)
+	for _, r := range w.pending() {
+		w.t.Errorf("%s is still %s", r.ID, r.State)
+	}
+}
+
+func (w *weather) pending() []message.Record {
+	return slices.DeleteFunc(w.disk.all(), func(r message.Record) bool { return !r.State.Pending() })
+}
+
+// checkBooks compares what a Delivery knows with what is on disk, when nothing
+// happens.
+func checkBooks(t *testing.T, h *house) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var kept int64
+	var inLine int
+	lines := make(map[[2]message.JID]int)
+	records := make(map[message.JID]int)
+	for _, r := range h.keeper.all() {
+		if !r.State.Pending() {
+			continue
+		}
+		kept += r.Size
+		records[r.From]++
+		if r.State == message.Queued {
+			inLine++
+			lines[[2]message.JID{r.From, r.To}]++
+		}
+	}
+	if h.kept != kept || int(h.inLine.Load()) != inLine || len(h.accounts) != len(records) {
+		t.Errorf("counted %d bytes, %d in line, of %d senders; on disk are %d, %d, of %d", h.kept, h.inLine.Load(), len(h.accounts), kept, inLine, len(records))
+	}
+	for from, a := range h.accounts {
+		if a.records != records[from] {
+			t.Errorf("counted %d records of %s; on disk are %d", a.records, from, records[from])
+		}
+		for to, n := range a.lines {
+			if n != lines[[2]message.JID{from, to}] {
+				t.Errorf("counted %d in line from %s to %s; on disk are %d", n, from, to, lines[[2]message.JID{from, to}])
+			}
+		}
+	}
+	if len(h.settled) > 0 || len(h.watchers) > 0 || len(h.calls) > 0 {
+		t.Errorf("%d settlements, %d watchers, %d calls are left", len(h.settled), len(h.watchers), len(h.calls))
+	}
+	if flying := len(h.stream.onStream()); len(h.flights) > flying || len(h.slots) > flying {
+		t.Errorf("%d flights, %d slots are left for %d messages on the stream", len(h.flights), len(h.slots), flying)
+	}
+}
+
+// judge compares answers with what was received.
+func (w *weather) judge(orders [][]string) {
+	received := append(w.received, w.life.stream.receivedIDs()...)
+	first, last := make(map[string]int), make(map[string]int)
+	for at, id := range received {
+		f := w.about(id)
+		if f.delivered++; f.delivered == 1 {
+			first[id] = at
+		}
+		last[id] = at
+	}
+	records := make(map[string]message.Record)
+	for _, r := range w.disk.all() {
+		records[r.ID] = r
+	}
+	for id, f := range w.facts {
+		if wrong := f.wrong(records[id]); wrong != "" {
+			w.t.Errorf("%s: %s: %+v, answer %v, record %+v", id, wrong, *f, f.answer, records[id])
+		}
+	}
+	for _, ids := range orders {
+		w.inOrder(ids, first, last)
+	}
+	w.t.Logf("%d messages, received %d times", len(w.facts), len(received))
+}
+
+// wrong says what is not as it was answered, or nothing.
+func (f *facts) wrong(r message.Record) string {
+	final := r.State == message.Bounced || r.State == message.Rejected || r.State == message.Expired
+	switch {
+	case f.delivered > 1 && !f.twice:
+		return "received twice"
+	case f.answer == nil:
+	case f.answer.Err == nil && f.answer.Status == message.Kept && r.Seq == 0:
+		return "kept, and unknown"
+	case f.answer.Err == nil && f.answer.Status == message.Kept && final:
+	case f.answer.Err == nil && f.delivered == 0:
+		return "acknowledged and lost"
+	case f.answer.Err == nil, f.twice:
+	case fault.Of(f.answer.Err).Kind == fault.Unconfirmed:
+	case f.delivered > 0:
+		return "refused and received"
+	}
+	return ""
+}
+
+// inOrder looks at a client's messages, each recipient's by itself.
+func (w *weather) inOrder(ids []string, first, last map[string]int) {
+	newest := make(map[message.JID]string)
+	for _, id := range ids {
+		f := w.facts[id]
+		if f.answer == nil || f.answer.Err != nil || f.passed || f.delivered == 0 {
+			continue
+		}
+
+		if before := newest[f.to]; before != "" && (first[id] < first[before] || last[id] < last[before]) {
+			w.t.Errorf("%s (received %d to %d) came before %s (%d to %d)", id, first[id], last[id], before, first[before], last[before])
+		}
+		newest[f.to] = id
+	}
+}
