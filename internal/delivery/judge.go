@@ -48,7 +48,7 @@ func (d *Delivery) judge(r *message.Record, o message.Outcome, waits bool) {
 		if r.Wake.After(r.Expires) {
 			r.Wake = r.Expires
 		}
-	case waits && (f.Kind == fault.RemoteFailed || f.Kind == fault.Internal || f.Kind == fault.Conflict):
+	case waits && (f.Kind == fault.RemoteFailed || f.Kind == fault.Internal):
 		d.finish(r, message.Failed)
 	default:
 		d.finish(r, message.Bounced)

@@ -62,8 +62,8 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 		}
 	}
 	watching := d.watch(records)
-	defer d.unwatch(records)
 	if earlier, err = d.put(records); err != nil || len(earlier) > 0 {
+		d.unwatch(records)
 		return nil, earlier, err
 	}
 	return d.await(ctx, records, watching), nil, nil
@@ -71,8 +71,11 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 
 // A watcher waits for what becomes of a record.
 type watcher struct {
-	told  chan message.Outcome // capacity 1, written once
-	final *message.Outcome     // what it will be told, once that is written; guarded by Delivery.mu
+	told chan message.Outcome // capacity 1, written once
+
+	// Guarded by Delivery.mu.
+	final *message.Outcome // what it will be told, once that is written; nil: not known
+	call  *call            // has given its sender that already, and stays until it is written; nil: none
 }
 
 // await waits for outcomes. What is not known in time is kept.
@@ -103,14 +106,20 @@ func (d *Delivery) stopWaiting(records []message.Record, watching []*watcher, ou
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, w := range watching {
-		delete(d.watchers, records[i].Seq)
+		r := &records[i]
 		select {
 		case outcomes[i] = <-w.told:
 			continue
 		default:
 		}
-		if outcomes[i].Status = message.Kept; w.final != nil {
-			outcomes[i] = *w.final
+		if w.final == nil {
+			outcomes[i].Status = message.Kept
+			delete(d.watchers, r.Seq)
+			continue
+		}
+		outcomes[i] = *w.final
+		if w.call = d.calls[r.Scope]; w.call != nil {
+			w.call.unwritten++
 		}
 	}
 }

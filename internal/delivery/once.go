@@ -9,13 +9,15 @@ import (
 	"posthorn/internal/message"
 )
 
-// A call is a request with an idempotency key that is under way. What it came to
-// is written before done is closed.
+// A call is a request with an idempotency key that is under way, or whose answer is
+// not written yet. What it came to is written before done is closed.
 type call struct {
-	digest   string
-	done     chan struct{}
-	outcomes []message.Outcome
-	err      error
+	digest    string
+	done      chan struct{}
+	outcomes  []message.Outcome
+	err       error
+	over      bool // done is closed; guarded by Delivery.mu
+	unwritten int  // outcomes that it has given and the store does not have; guarded by Delivery.mu
 }
 
 // once delivers a request that may be a repetition of an earlier one: then it gives
@@ -53,9 +55,18 @@ func (d *Delivery) join(r message.Request) (c *call, first bool) {
 
 func (d *Delivery) leave(scope string, c *call) {
 	d.mu.Lock()
-	delete(d.calls, scope)
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	c.over = true
 	close(c.done)
+	d.forgetCall(scope, c)
+}
+
+// forgetCall lets the store answer from now on, if it knows all that the call has
+// answered. The caller holds mu.
+func (d *Delivery) forgetCall(scope string, c *call) {
+	if c.over && c.unwritten == 0 {
+		delete(d.calls, scope)
+	}
 }
 
 func otherRequest() error {
@@ -130,8 +141,8 @@ func (d *Delivery) retry(ctx context.Context, records []message.Record, before [
 		return nil
 	}
 	watching := d.watch(records)
-	defer d.unwatch(records)
 	if err := d.putBack(records, before); err != nil {
+		d.unwatch(records)
 		return slices.Repeat([]message.Outcome{{Err: err}}, len(records))
 	}
 	return d.await(ctx, records, watching)

@@ -162,16 +162,14 @@ func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn boo
 // refused settles a record that the stream would not take, if somebody waits for
 // it who can be told. The caller holds mu.
 func (d *Delivery) refused(r *message.Record, err error) bool {
-	o, before := message.Outcome{Err: err}, r.State
-	if !d.watched(r) || fault.Of(err).Passing {
+	f, before := fault.Of(err), r.State
+	if !d.watched(r) || f.Passing {
 		return false
 	}
-	d.judge(r, o, true)
-	if r.State == before {
-		return false
-	}
+	r.Code, r.Detail = f.Kind.String(), f.Public
+	d.finish(r, message.Failed)
 	d.flights[r.Seq] = struct{}{}
-	d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: o})
+	d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: message.Outcome{Err: err}})
 	return true
 }
 

@@ -153,6 +153,10 @@ func (d *Delivery) tellWatcher(s *settlement) {
 	if w := d.watchers[s.Seq]; w != nil && s.State != message.Queued {
 		delete(d.watchers, s.Seq)
 		w.told <- s.outcome
+		if w.call != nil {
+			w.call.unwritten--
+			d.forgetCall(s.Scope, w.call)
+		}
 	}
 }
 

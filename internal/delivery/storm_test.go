@@ -63,6 +63,7 @@ type weather struct {
 	life     *life
 	received []string          // in earlier lives
 	facts    map[string]*facts // by id
+	events   int
 }
 
 // A life is a Delivery until it crashes.
@@ -80,6 +81,7 @@ type facts struct {
 	passed    bool // bounced, or a room was silent: others may pass it
 	dropped   bool // by the administrator
 	delivered int  // times
+	story     []string
 }
 
 func storm(t *testing.T, seed uint64) {
@@ -89,7 +91,12 @@ func storm(t *testing.T, seed uint64) {
 	w.cuts, w.bounces, w.silence = w.below(20), w.below(100), w.below(20)
 	w.crashes, w.failures, w.admins = w.below(8), w.below(200), 0
 	if w.below(2) == 0 {
-		w.disk.latency = func() time.Duration { return time.Duration(w.below(int(20 * time.Millisecond))) }
+		w.disk.latency = func() time.Duration {
+			if w.birth.Load() {
+				return 0
+			}
+			return time.Duration(w.below(int(20 * time.Millisecond)))
+		}
 	} else { // reload waits for who writes, and a bubble's clock does not wait for a lock
 		w.admins = w.below(20)
 	}
@@ -142,11 +149,21 @@ func (w *weather) begin() {
 	defer w.birth.Store(false)
 	w.disk.fail("*", false)
 	l := &life{house: build(w.t, w.keeper, func(o *Options) { o.MaxKept = 10 << 20 })}
-	l.stream.keptFirst = func() bool { return w.below(2) == 0 }
+	l.stream.mu.Lock()
+	l.stream.trace, l.stream.keptFirst = w.trace, func() bool { return w.below(2) == 0 }
+	l.stream.mu.Unlock()
 	time.Sleep(2 * time.Second)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.life = l
+}
+
+// trace adds to what is told of a message when something is wrong with it.
+func (w *weather) trace(id, what string) {
+	w.note(id, func(f *facts) {
+		w.events++
+		f.story = append(f.story, fmt.Sprintf("%s #%d %s", time.Now().Format("04:05.000"), w.events, what))
+	})
 }
 
 func (w *weather) now() *life {
@@ -161,11 +178,7 @@ func (w *weather) crash() {
 	l.crashed.Store(true)
 	l.stream.giveUp()
 	w.keeper = w.keeper.die()
-	for _, i := range l.stream.written {
-		if !i.processed && w.below(2) == 0 {
-			l.stream.process(i)
-		}
-	}
+	w.processSome(l)
 	for _, r := range w.disk.all() {
 		w.note(r.ID, func(f *facts) { f.twice = f.twice || r.State.Pending() })
 	}
@@ -221,12 +234,10 @@ func (w *weather) process(l *life) {
 // bounce refuses a message, at once and not when its barrier returns.
 func (w *weather) bounce(l *life, i *item) {
 	f := fault.New([]fault.Kind{fault.Undeliverable, fault.RemoteFailed, fault.Forbidden, fault.Conflict}[w.below(4)], "bounced")
-	switch f.Passing = w.below(2) == 0; {
-	case w.chance(50):
+	if f.Passing = w.below(2) == 0; w.chance(50) {
 		f = fault.New(fault.Rejected, "poisoned")
-	case f.Passing:
-		w.note(i.m.ID, func(f *facts) { f.passed = true })
 	}
+	w.note(i.m.ID, func(f *facts) { f.passed = true })
 	l.stream.resolve(i, message.Outcome{Err: f})
 }
 
@@ -261,6 +272,18 @@ func (w *weather) confirm(l *life) {
 func (w *weather) cut() {
 	l := w.now()
 	l.stream.write(w.below(100))
+	w.processSome(l)
+	l.stream.cut(w.below(2) == 0)
+	time.Sleep(time.Duration(w.below(int(2 * time.Second))))
+	if !w.calm.Load() && w.below(5) == 0 {
+		l.stream.cut(false)
+		time.Sleep(time.Duration(w.below(int(10 * time.Second))))
+	}
+	l.stream.connect()
+}
+
+// processSome is what the server does before it hears that the stream has ended.
+func (w *weather) processSome(l *life) {
 	l.stream.mu.Lock()
 	written := slices.Clone(l.stream.written)
 	l.stream.mu.Unlock()
@@ -271,13 +294,6 @@ func (w *weather) cut() {
 		}
 		w.note(i.m.ID, func(f *facts) { f.twice = true })
 	}
-	l.stream.cut(w.below(2) == 0)
-	time.Sleep(time.Duration(w.below(int(2 * time.Second))))
-	if !w.calm.Load() && w.below(5) == 0 {
-		l.stream.cut(false)
-		time.Sleep(time.Duration(w.below(int(10 * time.Second))))
-	}
-	l.stream.connect()
 }
 
 // meddle is the administrator, the disk that fills up for a while, and hosts that
@@ -380,7 +396,7 @@ func (w *weather) ask(r message.Request) {
 			break
 		}
 		if n == 1000 {
-			w.t.Errorf("%s has no answer", r.Scope)
+			w.t.Errorf("%s has no answer: %v", r.Scope, w.about(r.Scope).story)
 			return
 		}
 		time.Sleep(time.Duration(w.below(int(2 * time.Second))))
@@ -415,7 +431,7 @@ func (w *weather) askOnce(r message.Request) (stands bool) {
 		if err == nil {
 			o = outcomes[i]
 		}
-		if o.Err != nil && retryable(o.Err) {
+		if o.Err != nil && retryable(o.Err) && w.disk.states()[m.ID] != message.Bounced {
 			stands = false
 		}
 		w.answered(m.ID, r.Scope != "", o)
@@ -435,7 +451,7 @@ func copied(r message.Request) message.Request {
 
 func retryable(err error) bool {
 	switch fault.Of(err).Kind {
-	case fault.Unavailable, fault.Unconfirmed, fault.RemoteFailed, fault.Internal, fault.Conflict:
+	case fault.Unavailable, fault.Unconfirmed, fault.RemoteFailed, fault.Internal:
 		return true
 	}
 	return false
@@ -443,9 +459,10 @@ func retryable(err error) bool {
 
 // answered notes an answer. The later one to the same request is as true.
 func (w *weather) answered(id string, key bool, o message.Outcome) {
+	w.trace(id, "answered "+describe(o))
 	w.note(id, func(f *facts) {
 		before := f.answer
-		if before != nil && before.Err == nil && o.Err != nil && fault.Of(o.Err).Kind == fault.Unavailable {
+		if before != nil && (before.Err == nil || !retryable(before.Err)) && o.Err != nil && fault.Of(o.Err).Kind == fault.Unavailable {
 			return // the disk could not be asked
 		}
 		f.answer, f.key = &o, key
@@ -454,7 +471,7 @@ func (w *weather) answered(id string, key bool, o message.Outcome) {
 		case before.Err == nil && before.Status == message.Kept: // it may have any outcome since
 		case f.dropped:
 		case describe(*before) != describe(o):
-			w.t.Errorf("%s was answered %s, and again %s", id, describe(*before), describe(o))
+			w.t.Errorf("%s was answered %s, and again %s: %v", id, describe(*before), describe(o), f.story)
 		}
 	})
 }
@@ -538,6 +555,7 @@ func (w *weather) judge(orders [][]string) {
 	records := make(map[string]message.Record)
 	for _, r := range w.disk.all() {
 		records[r.ID] = r
+		w.about(r.ID).passed = w.about(r.ID).passed || r.State == message.Expired
 	}
 	for id, f := range w.facts {
 		if wrong := f.wrong(records[id]); wrong != "" {
@@ -580,7 +598,7 @@ func (w *weather) inOrder(ids []string, first, last map[string]int) {
 		}
 
 		if before := newest[f.to]; before != "" && (first[id] < first[before] || last[id] < last[before]) {
-			w.t.Errorf("%s (received %d to %d) came before %s (%d to %d)", id, first[id], last[id], before, first[before], last[before])
+			w.t.Errorf("%s (received %d to %d) came before %s (%d to %d):\n%v\n%v", id, first[id], last[id], before, first[before], last[before], f.story, w.facts[before].story)
 		}
 		newest[f.to] = id
 	}

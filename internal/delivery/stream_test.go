@@ -14,7 +14,8 @@ import (
 // documents Submit.
 type stream struct {
 	t       testing.TB
-	changed func() // tells the Delivery
+	changed func()                // tells the Delivery
+	trace   func(id, what string) // may be nil
 
 	mu        sync.Mutex
 	up        bool
@@ -59,10 +60,17 @@ func (s *stream) Submit(m *message.Message, told func(message.Status, error)) (w
 	case s.full:
 		return nil, fault.New(fault.Unavailable, "full").MayPass()
 	}
+	s.say(m, "submitted")
 	i := &item{m: m, told: told}
 	s.keys[keyOf(m)] = i
 	s.queue = append(s.queue, i)
 	return func() bool { return s.withdraw(i) }, nil
+}
+
+func (s *stream) say(m *message.Message, what string) {
+	if s.trace != nil {
+		s.trace(m.ID, what)
+	}
 }
 
 func down() *fault.Error { return fault.New(fault.Unavailable, "no stream").MayPass() }
@@ -122,6 +130,7 @@ func (s *stream) process(i *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.processed = true
+	s.say(i.m, "received")
 	s.received = append(s.received, i.m.ID)
 }
 
@@ -169,6 +178,7 @@ func (s *stream) resolve(i *item, o message.Outcome) {
 	delete(s.keys, keyOf(i.m))
 	dead := s.dead
 	s.mu.Unlock()
+	s.say(i.m, "told "+describe(o))
 	if !dead {
 		i.told(o.Status, o.Err)
 	}
