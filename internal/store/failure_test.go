@@ -193,7 +193,10 @@ func TestDamagedWhileOpen(t *testing.T) {
 		t.Error("Select gave", err)
 	}
 	eventually(t, "it is noticed", func() bool { return s.Failure() != nil })
-	eventually(t, "it is looked at", func() bool { return strings.HasPrefix(s.Failure().Error(), want+"quick_check found ") })
+	eventually(t, "it is looked at", func() bool {
+		err := s.Failure()
+		return err != nil && strings.HasPrefix(err.Error(), want+"quick_check found ")
+	})
 	stop()
 	if got := strings.Count(log.String(), "messages cannot be kept"); got != 2 || strings.Contains(log.String(), "again") {
 		t.Errorf("the log has %s", log.String())

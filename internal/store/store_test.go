@@ -467,6 +467,14 @@ func TestEnd(t *testing.T) {
 	if _, err := s.Select(t.Context(), message.Query{}); err == nil || err.Error() != want {
 		t.Error("Select after the end:", err)
 	}
+	s.mu.Lock()
+	s.failure = nil // as for who looked at it just before the end
+	s.mu.Unlock()
+	for range maxBatch + 1 { // with a place and without
+		if _, err := s.Put(t.Context(), []message.Record{record(9999, me, a, "x")}); err == nil || err.Error() != want {
+			t.Fatal("Put at the end:", err)
+		}
+	}
 	s, _ = running(t, path)
 	if got := len(mustSelect(t, s, message.Query{})); got != maxBatch {
 		t.Errorf("%d are kept", got)
