@@ -16,9 +16,10 @@ type account struct {
 	lines   map[message.JID]int // by recipient: how many are in line, those on the stream included; none is 0
 
 	// What the outbox knows.
-	look   bool      // there may be something behind cursor
-	cursor int64     // all in line up to this Seq is on the stream
-	resume time.Time // the stream would not take more: not before
+	look     bool      // there may be something behind cursor
+	cursor   int64     // all in line up to this Seq is on the stream
+	newcomer int64     // the smallest Seq that came into line since the page in hand was begun
+	resume   time.Time // the stream would not take more: not before
 }
 
 // waits reports whether m has to wait in line, because others from its sender to
@@ -272,10 +273,8 @@ func (d *Delivery) line(a *account, to message.JID, n int) {
 func (d *Delivery) lookAt(r *message.Record) {
 	if a := d.accounts[r.From]; a != nil && r.State == message.Queued {
 		a.look = true
-		if a.cursor >= r.Seq {
-			a.cursor = r.Seq - 1
-			d.leavePage(a)
-		}
+		a.cursor = min(a.cursor, r.Seq-1)
+		a.newcomer = min(a.newcomer, r.Seq)
 		notify(d.work)
 	}
 }

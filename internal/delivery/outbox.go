@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"posthorn/internal/fault"
@@ -108,7 +109,7 @@ func (d *Delivery) startPage(sender message.JID) (page *account, after int64) {
 	if d.page = d.accounts[sender]; d.page == nil {
 		return nil, 0
 	}
-	d.page.look = false
+	d.page.look, d.page.newcomer = false, math.MaxInt64
 	return d.page, d.page.cursor
 }
 
@@ -134,7 +135,7 @@ func (d *Delivery) rest(sender message.JID, wait time.Duration) {
 func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.page != page {
+	if d.page != page || r.Seq > page.newcomer {
 		return false, false
 	}
 	_, flies := d.flights[r.Seq]

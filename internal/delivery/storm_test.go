@@ -469,7 +469,7 @@ func (w *weather) answered(id string, key bool, o message.Outcome) {
 		switch {
 		case before == nil || before.Err != nil && retryable(before.Err):
 		case before.Err == nil && before.Status == message.Kept: // it may have any outcome since
-		case f.dropped:
+		case f.dropped, f.twice: // a crash may have come before it was written
 		case describe(*before) != describe(o):
 			w.t.Errorf("%s was answered %s, and again %s: %v", id, describe(*before), describe(o), f.story)
 		}
