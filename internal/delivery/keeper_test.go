@@ -60,9 +60,34 @@ func (k *memory) begin(method string, write bool) error {
 }
 
 func (k *memory) pause() {
-	if k.latency != nil {
-		time.Sleep(k.latency())
+	k.mu.Lock()
+	latency := k.latency
+	k.mu.Unlock()
+	if latency != nil {
+		time.Sleep(latency())
 	}
+}
+
+// slow gives each call a latency; nil: none.
+func (k *memory) slow(latency func() time.Duration) {
+	k.change(func() { k.latency = latency })
+}
+
+// onSelect has f told of what Select gives, before that returns; nil: nobody.
+func (k *memory) onSelect(f func([]message.Record)) {
+	k.change(func() { k.selected = f })
+}
+
+// onPut has f told of what Put is given; nil: nobody.
+func (k *memory) onPut(f func([]message.Record)) {
+	k.change(func() { k.putting = f })
+}
+
+// change sets a field of k while others use it.
+func (k *table) change(set func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	set()
 }
 
 // fail switches the failures of a method on or off.
@@ -77,8 +102,11 @@ func (k *memory) Put(_ context.Context, records []message.Record) ([]message.Rec
 		return nil, err
 	}
 	defer k.pause()
-	if k.putting != nil {
-		k.putting(records)
+	k.mu.Lock()
+	putting := k.putting
+	k.mu.Unlock()
+	if putting != nil {
+		putting(records)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -160,8 +188,11 @@ func (k *memory) Select(_ context.Context, q message.Query) ([]message.Record, e
 	k.mu.Lock()
 	found := k.find(q)
 	k.mu.Unlock()
-	if k.selected != nil {
-		k.selected(found)
+	k.mu.Lock()
+	selected := k.selected
+	k.mu.Unlock()
+	if selected != nil {
+		selected(found)
 	}
 	return found, nil
 }

@@ -2,10 +2,12 @@ package delivery
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"posthorn/internal/fault"
@@ -117,3 +119,21 @@ func keyed(key, digest string, messages ...*message.Message) message.Request {
 }
 
 func kindOf(err error) string { return fault.Of(err).Kind.String() }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// gathered is the value of a counter.
+func gathered(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Errorf("there is no %s", name)
+	return 0
+}

@@ -80,8 +80,11 @@ func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outc
 		records[i].Scope, records[i].Digest = r.Scope, r.Digest
 	}
 	outcomes, earlier, err := d.keepAndWait(ctx, records)
+	if err != nil { // what cannot be kept now may have been before
+		earlier, _ = d.keeper.Select(ctx, message.Query{Scope: r.Scope})
+	}
 	switch {
-	case err != nil || len(earlier) == 0:
+	case len(earlier) == 0:
 		return outcomes, err
 	case earlier[0].Digest != r.Digest:
 		return nil, otherRequest()

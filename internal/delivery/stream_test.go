@@ -44,6 +44,13 @@ func newStream(t testing.TB) *stream {
 	return &stream{t: t, up: true, mute: make(map[message.JID]bool), tooLarge: make(map[string]bool), keys: make(map[string]*item)}
 }
 
+// change sets a field of s while others use it.
+func (s *stream) change(set func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set()
+}
+
 func keyOf(m *message.Message) string { return string(m.From) + " " + string(m.To) + " " + m.ID }
 
 func (s *stream) Submit(m *message.Message, told func(message.Status, error)) (withdraw func() bool, err error) {
