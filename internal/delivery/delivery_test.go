@@ -121,7 +121,7 @@ func passing(kind fault.Kind) message.Outcome {
 
 func TestQuietTimesTouchNoDisk(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		h.keeper.onPut(func([]message.Record) { t.Error("something was put into the store") })
+		h.keeper.set(func(k *table) { k.putting = func([]message.Record) { t.Error("something was put into the store") } })
 		for i := range 10 {
 			p := h.sendNow(me, you, fmt.Sprint(i))
 			h.stream.deliver()
@@ -215,10 +215,10 @@ func TestOverdue(t *testing.T) {
 	begin := func(t *testing.T, h *house) {
 		h.sendNow(me, you, "1")
 		h.stream.write(1)
-		h.keeper.slow(func() time.Duration { return time.Second })
+		h.keeper.set(func(k *table) { k.latency = func() time.Duration { return time.Second } })
 		after(5 * time.Second)
 		want(t, "states, while it is written", h.keeper.states(), map[string]message.State{})
-		h.keeper.slow(nil)
+		h.keeper.set(func(k *table) { k.latency = nil })
 		after(2 * time.Second)
 		want(t, "states", h.keeper.states(), map[string]message.State{"1": "queued"})
 		want(t, "on the stream", h.stream.onStream(), "[1]")
@@ -252,7 +252,7 @@ func TestOverdue(t *testing.T) {
 		bubble(t, func(t *testing.T, h *house) {
 			p := h.sendNow(me, you, "1")
 			h.stream.write(1)
-			h.keeper.onPut(func([]message.Record) { h.stream.tell("1", message.Delivered, nil) })
+			h.keeper.set(func(k *table) { k.putting = func([]message.Record) { h.stream.tell("1", message.Delivered, nil) } })
 			after(5 * time.Second)
 			want(t, "answer", p, "queued")
 			want(t, "states", h.keeper.states(), map[string]message.State{"1": "delivered"})
@@ -263,12 +263,12 @@ func TestOverdue(t *testing.T) {
 		bubble(t, func(t *testing.T, h *house) {
 			p := h.sendNow(me, you, "1")
 			h.stream.write(1)
-			h.keeper.change(func() { h.keeper.refuse = func() bool { return true } })
-			h.keeper.slow(func() time.Duration { return time.Second })
+			h.keeper.set(func(k *table) { k.refuse = func() bool { return true } })
+			h.keeper.set(func(k *table) { k.latency = func() time.Duration { return time.Second } })
 			time.AfterFunc(5500*time.Millisecond, func() { h.stream.tell("1", message.Delivered, nil) })
 			after(7 * time.Second)
 			want(t, "answer", p, "delivered")
-			h.keeper.slow(nil)
+			h.keeper.set(func(k *table) { k.latency = nil })
 		})
 	})
 }
@@ -352,8 +352,8 @@ func TestNoBusyLoop(t *testing.T) {
 				h.stream.tell(id, "", failed(fault.Conflict).Err)
 			}
 		}},
-		{"the stream is full", func(h *house) { h.stream.change(func() { h.stream.full = true }) }},
-		{"the host is mute", func(h *house) { h.stream.change(func() { h.stream.mute[me] = true }) }},
+		{"the stream is full", func(h *house) { h.stream.set(func(s *stream) { s.full = true }) }},
+		{"the host is mute", func(h *house) { h.stream.set(func(s *stream) { s.mute[me] = true }) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -380,7 +380,7 @@ func TestExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		log := new(strings.Builder)
-		h := build(t, newMemory(), func(o *Options) { o.Metrics, o.Log = registry, logTo(log) })
+		h := build(t, newMemory(), func(o *Options, _ *stream) { o.Metrics, o.Log = registry, logTo(log) })
 		defer h.stop()
 		h.stream.cut(false)
 		short := letter(me, you, "short")
@@ -419,7 +419,7 @@ func TestSilentRoom(t *testing.T) {
 		h.stream.deliver()
 		synctest.Wait()
 		want(t, "answer of the next", p, "delivered")
-		h.keeper.change(func() { h.keeper.changed = true })
+		h.keeper.set(func(k *table) { k.changed = true })
 		after(time.Hour)
 		want(t, "states", h.keeper.states(), map[string]message.State{"1": "unconfirmed"})
 		h.keeper.fail("Select", true)
@@ -439,10 +439,12 @@ func TestSilentRoom(t *testing.T) {
 // it is being kept.
 func TestSilentRoomLate(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
-		h.keeper.onPut(func([]message.Record) {
-			h.stream.cut(true)
-			h.stream.connect()
-			time.Sleep(time.Second)
+		h.keeper.set(func(k *table) {
+			k.putting = func([]message.Record) {
+				h.stream.cut(true)
+				h.stream.connect()
+				time.Sleep(time.Second)
+			}
 		})
 		p := h.sendNow(me, you, "1")
 		h.stream.tell("1", "", failed(fault.Unconfirmed).Err)
@@ -481,7 +483,7 @@ func TestBounds(t *testing.T) {
 		synctest.Wait()
 		h.stream.deliver()
 		synctest.Wait()
-		h.stream.mute[me] = true // what was not sent then comes again, all at once
+		h.stream.set(func(s *stream) { s.mute[me] = true }) // what was not sent then comes again, all at once
 		want(t, "answers", []*reply{big(me, "5"), big(me, "6"), big(me, "7")}, "[unavailable unavailable unavailable]")
 		h.stream.cut(false)
 		want(t, "answers", []*reply{big(me, "5"), big(me, "6"), big(me, "7")}, "[queued queued unavailable]")
@@ -585,18 +587,20 @@ func TestBesideRetry(t *testing.T) {
 		h.sendNow(me, you, "1")
 		h.stream.tell("1", "", passing(fault.RemoteFailed).Err)
 		synctest.Wait()
-		h.keeper.onSelect(func(found []message.Record) {
-			if len(found) != 1 || found[0].State != message.Waiting {
-				return
+		h.keeper.set(func(k *table) {
+			k.selected = func(found []message.Record) {
+				if len(found) != 1 || found[0].State != message.Waiting {
+					return
+				}
+				h.keeper.set(func(k *table) { k.selected = nil })
+				c := message.Change{Record: found[0], Before: message.Waiting}
+				c.State = message.Queued
+				h.keeper.beside(c)
+				_ = h.reload(t.Context())
+				h.keeper.set(func(k *table) { k.changed = false })
+				h.keeper.fail("Settle", true)
+				time.AfterFunc(2500*time.Millisecond, func() { h.keeper.fail("Settle", false) })
 			}
-			h.keeper.onSelect(nil)
-			c := message.Change{Record: found[0], Before: message.Waiting}
-			c.State = message.Queued
-			h.keeper.beside(c)
-			_ = h.reload(t.Context())
-			h.keeper.change(func() { h.keeper.changed = false })
-			h.keeper.fail("Settle", true)
-			time.AfterFunc(2500*time.Millisecond, func() { h.keeper.fail("Settle", false) })
 		})
 		after(firstRetry + 5*time.Second)
 		want(t, "on the stream", h.stream.onStream(), "[1]")
@@ -617,11 +621,13 @@ func TestPageInHand(t *testing.T) {
 			synctest.Wait()
 			h.stream.tell("1", "", passing(fault.RemoteFailed).Err) // its next try makes the outbox begin before 2
 			after(0)
-			h.keeper.onSelect(func(found []message.Record) {
-				if len(found) == 2 && found[0].State == message.Queued {
-					h.keeper.onSelect(nil)
-					h.stream.tell("2", message.Delivered, nil)
-					time.Sleep(time.Second)
+			h.keeper.set(func(k *table) {
+				k.selected = func(found []message.Record) {
+					if len(found) == 2 && found[0].State == message.Queued {
+						h.keeper.set(func(k *table) { k.selected = nil })
+						h.stream.tell("2", message.Delivered, nil)
+						time.Sleep(time.Second)
+					}
 				}
 			})
 			after(firstRetry + 2*time.Second)
@@ -634,18 +640,22 @@ func TestPageInHand(t *testing.T) {
 		bubble(t, func(t *testing.T, h *house) {
 			h.stream.cut(false)
 			slow := make(chan struct{})
-			h.keeper.onPut(func(records []message.Record) {
-				if records[0].ID == "1" {
-					<-slow
+			h.keeper.set(func(k *table) {
+				k.putting = func(records []message.Record) {
+					if records[0].ID == "1" {
+						<-slow
+					}
 				}
 			})
 			h.sendNow(me, "first@example.com", "1")
 			h.sendNow(me, you, "2")
-			h.keeper.onSelect(func(found []message.Record) {
-				if len(found) == 1 && found[0].ID == "2" {
-					h.keeper.onSelect(nil)
-					close(slow)
-					time.Sleep(time.Millisecond)
+			h.keeper.set(func(k *table) {
+				k.selected = func(found []message.Record) {
+					if len(found) == 1 && found[0].ID == "2" {
+						h.keeper.set(func(k *table) { k.selected = nil })
+						close(slow)
+						time.Sleep(time.Millisecond)
+					}
 				}
 			})
 			h.stream.connect()
@@ -661,7 +671,7 @@ func TestPageInHand(t *testing.T) {
 // TestWindow: the outbox has a window on the stream, and each sender a part of it.
 func TestWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, newMemory(), func(o *Options) { o.MaxKept = 100 << 20 })
+		h := build(t, newMemory(), func(o *Options, _ *stream) { o.MaxKept = 100 << 20 })
 		defer h.stop()
 		synctest.Wait()
 		h.stream.cut(false)
@@ -688,7 +698,7 @@ func TestWindow(t *testing.T) {
 // TestStopInTheMiddle: what is in line when it stops stays there.
 func TestStopInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, newMemory(), func(o *Options) { o.MaxKept = 100 << 20 })
+		h := build(t, newMemory(), func(o *Options, _ *stream) { o.MaxKept = 100 << 20 })
 		synctest.Wait()
 		h.stream.cut(false)
 		for i := range 2 * window {

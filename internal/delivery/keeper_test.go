@@ -27,7 +27,7 @@ type table struct {
 	changed bool            // as another process would make it
 	fails   map[string]bool // methods that fail now, by name; "*": all that write
 
-	// Set before it is used; each may be nil.
+	// Changed by set; each may be nil.
 	latency  func() time.Duration      // before and after a method does its work
 	refuse   func() bool               // fails a write by chance
 	selected func([]message.Record)    // is told of what Select gives, before that returns
@@ -59,7 +59,7 @@ func (k *memory) begin(method string, write bool) error {
 	return nil
 }
 
-func (k *memory) pause() {
+func (k *table) pause() {
 	k.mu.Lock()
 	latency := k.latency
 	k.mu.Unlock()
@@ -68,26 +68,11 @@ func (k *memory) pause() {
 	}
 }
 
-// slow gives each call a latency; nil: none.
-func (k *memory) slow(latency func() time.Duration) {
-	k.change(func() { k.latency = latency })
-}
-
-// onSelect has f told of what Select gives, before that returns; nil: nobody.
-func (k *memory) onSelect(f func([]message.Record)) {
-	k.change(func() { k.selected = f })
-}
-
-// onPut has f told of what Put is given; nil: nobody.
-func (k *memory) onPut(f func([]message.Record)) {
-	k.change(func() { k.putting = f })
-}
-
-// change sets a field of k while others use it.
-func (k *table) change(set func()) {
+// set changes what the table does.
+func (k *table) set(change func(*table)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	set()
+	change(k)
 }
 
 // fail switches the failures of a method on or off.
@@ -186,10 +171,7 @@ func (k *memory) Select(_ context.Context, q message.Query) ([]message.Record, e
 	}
 	defer k.pause()
 	k.mu.Lock()
-	found := k.find(q)
-	k.mu.Unlock()
-	k.mu.Lock()
-	selected := k.selected
+	found, selected := k.find(q), k.selected
 	k.mu.Unlock()
 	if selected != nil {
 		selected(found)

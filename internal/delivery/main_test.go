@@ -43,11 +43,11 @@ func options(s *stream) Options {
 }
 
 // build starts a Delivery on what k holds; nil: it keeps nothing. change may be nil.
-func build(t testing.TB, k *memory, change func(*Options)) *house {
+func build(t testing.TB, k *memory, change func(*Options, *stream)) *house {
 	h := &house{t: t, stream: newStream(t), keeper: k}
 	opts := options(h.stream)
 	if change != nil {
-		change(&opts)
+		change(&opts, h.stream)
 	}
 	if k == nil {
 		h.Delivery = New(opts, h.stream, nil)

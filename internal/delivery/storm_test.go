@@ -100,7 +100,7 @@ func storm(t *testing.T, seed uint64) {
 	} else { // reload waits for who writes, and a bubble's clock does not wait for a lock
 		w.admins = w.below(20)
 	}
-	w.disk.change(func() { w.disk.refuse = func() bool { return !w.birth.Load() && w.chance(w.failures) } })
+	w.disk.refuse = func() bool { return !w.birth.Load() && w.chance(w.failures) }
 	w.begin()
 	var clients, world sync.WaitGroup
 	over, end := context.WithCancel(context.Background())
@@ -148,8 +148,11 @@ func (w *weather) begin() {
 	w.birth.Store(true)
 	defer w.birth.Store(false)
 	w.disk.fail("*", false)
-	l := &life{house: build(w.t, w.keeper, func(o *Options) { o.MaxKept = 10 << 20 })}
-	l.stream.change(func() { l.stream.trace, l.stream.keptFirst = w.trace, func() bool { return w.below(2) == 0 } })
+	l := &life{house: build(w.t, w.keeper, func(o *Options, s *stream) {
+		o.MaxKept = 10 << 20
+		s.trace = w.trace
+		s.keptFirst = func() bool { return w.below(2) == 0 }
+	})}
 	time.Sleep(2 * time.Second)
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -42,13 +43,6 @@ type item struct {
 
 func newStream(t testing.TB) *stream {
 	return &stream{t: t, up: true, mute: make(map[message.JID]bool), tooLarge: make(map[string]bool), keys: make(map[string]*item)}
-}
-
-// change sets a field of s while others use it.
-func (s *stream) change(set func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	set()
 }
 
 func keyOf(m *message.Message) string { return string(m.From) + " " + string(m.To) + " " + m.ID }
@@ -103,6 +97,13 @@ func (s *stream) Fits(m *message.Message) error {
 	return nil
 }
 
+// set changes what the stream does.
+func (s *stream) set(change func(*stream)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
 // Up is for Options.
 func (s *stream) Up() bool {
 	s.mu.Lock()
@@ -154,15 +155,16 @@ func (s *stream) onStream() (ids []string) {
 // tell gives a message its outcome.
 func (s *stream) tell(id string, status message.Status, err error) {
 	s.t.Helper()
-	s.write(len(s.queue))
+	s.write(math.MaxInt)
 	s.mu.Lock()
-	at := slices.IndexFunc(s.written, func(i *item) bool { return i.m.ID == id })
+	written := slices.Clone(s.written)
 	s.mu.Unlock()
+	at := slices.IndexFunc(written, func(i *item) bool { return i.m.ID == id })
 	if at < 0 {
 		s.t.Errorf("%s is not on the stream, but %v", id, s.onStream())
 		return
 	}
-	i := s.written[at]
+	i := written[at]
 	if err == nil && !i.processed {
 		s.process(i)
 	}
