@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -14,8 +15,9 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// apiListeners gives what systemd has passed, else what http.listen names.
-func apiListeners(c *config) ([]net.Listener, error) {
+// apiListeners gives what systemd has passed, else what http.listen names, with TLS
+// where there is a certificate.
+func apiListeners(c *config, files *certificate, log *slog.Logger) ([]net.Listener, error) {
 	listeners, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("sockets from systemd: %w", err)
@@ -26,20 +28,22 @@ func apiListeners(c *config) ([]net.Listener, error) {
 			return nil, fmt.Errorf("http.listen: %w", err)
 		}
 	}
-	secure := func(l net.Listener) net.Listener { return l }
-	if c.HTTP.TLS.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.HTTP.TLS.CertFile, c.HTTP.TLS.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("http.tls: %w", err)
-		}
-		settings := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-		secure = func(l net.Listener) net.Listener { return tls.NewListener(l, settings) }
-	}
 	most := maxConnections() / max(len(listeners), 1)
 	for i, l := range listeners {
-		listeners[i] = secure(netutil.LimitListener(l, most))
+		listeners[i] = netutil.LimitListener(l, most)
+		if files != nil {
+			listeners[i] = tls.NewListener(listeners[i], files.settings())
+		} else if !staysHere(l.Addr()) {
+			log.Warn("passwords and texts cross the network in clear: listen on 127.0.0.1 behind a reverse proxy with TLS, or set http.tls", "addr", l.Addr().String())
+		}
 	}
 	return listeners, nil
+}
+
+// staysHere reports whether only this machine reaches an address.
+func staysHere(address net.Addr) bool {
+	tcp, isTCP := address.(*net.TCPAddr)
+	return !isTCP || tcp.IP.IsLoopback()
 }
 
 // maxConnections leaves a quarter of the descriptors to the stream, the probes

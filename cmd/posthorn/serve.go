@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -69,6 +71,9 @@ func fitMachine() {
 }
 
 func runService(ctx context.Context, c *config, log *slog.Logger) error {
+	hangups := make(chan os.Signal, 1) // one that waits stands for all
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	for _, key := range c.idle {
 		log.Warn("a key of the configuration has no effect in this version", "reason", key)
 	}
@@ -89,10 +94,15 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	defer verifier.Close()
-	servers, err := openServers(c, log, httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer), registry)
+	files, err := openCertificate(c, log)
 	if err != nil {
 		return err
 	}
+	servers, err := openServers(c, files, log, httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer), registry)
+	if err != nil {
+		return err
+	}
+	defer start(func(ctx context.Context) { heedHangups(ctx, hangups, files, log) })()
 	// Stopped in the opposite order: what is in flight has its outcome before the
 	// stream ends, and that is written before the store does.
 	if keeper != nil {
@@ -102,6 +112,23 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	defer start(stream.Run)()
 	defer start(deliverer.Run)()
 	return live(ctx, servers, log)
+}
+
+// heedHangups keeps the certificate fresh. Without one SIGHUP has nothing to do, but
+// must not end the process, which is what it does by default.
+func heedHangups(ctx context.Context, hangups <-chan os.Signal, files *certificate, log *slog.Logger) {
+	if files != nil {
+		files.keep(ctx, hangups)
+		return
+	}
+	for {
+		select {
+		case <-hangups:
+			log.Info("SIGHUP: there is no certificate to read again; the configuration is read when posthorn starts")
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // openStore opens the store, nil where the configuration has none. One that fails
@@ -147,13 +174,13 @@ func start(run func(context.Context)) (stop func()) {
 }
 
 // openServers opens the listeners of the API and of the metrics.
-func openServers(c *config, log *slog.Logger, api http.Handler, registry *prometheus.Registry) (servers []*server, err error) {
+func openServers(c *config, files *certificate, log *slog.Logger, api http.Handler, registry *prometheus.Registry) (servers []*server, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(servers)
 		}
 	}()
-	listeners, err := apiListeners(c)
+	listeners, err := apiListeners(c, files, log)
 	if err != nil {
 		return nil, err
 	}
