@@ -28,10 +28,10 @@ func withoutServer(t *testing.T) (file, address string) {
 	return file, address
 }
 
-// startCommand starts a command for the length of the test.
-func startCommand(t *testing.T, cmd *exec.Cmd) {
+// startCommand starts a command for the length of the test, and collects its log.
+func startCommand(t *testing.T, cmd *exec.Cmd) (p *xmpptest.Process, log *lines) {
 	t.Helper()
-	log := &lines{}
+	log = &lines{}
 	cmd.Stderr = log
 	p, err := xmpptest.StartProcess(cmd)
 	if err != nil {
@@ -45,6 +45,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) {
 			t.Logf("posthorn's log:\n%s", log)
 		}
 	})
+	return p, log
 }
 
 // TestNotify: systemd hears READY and the watchdog's sign of life while there

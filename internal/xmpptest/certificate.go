@@ -87,9 +87,9 @@ func certificateTemplate(name string) *x509.Certificate {
 	}
 }
 
-// writeCertificate writes the chain and the key as the two files that a
+// WriteCertificate writes the chain and the key as the two files that a
 // server's configuration names.
-func writeCertificate(c tls.Certificate, chainFile, keyFile string) error {
+func WriteCertificate(c tls.Certificate, chainFile, keyFile string) error {
 	var chain []byte
 	for _, der := range c.Certificate {
 		chain = append(chain, pemBlock("CERTIFICATE", der)...)

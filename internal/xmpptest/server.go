@@ -97,7 +97,7 @@ func (s *Server) certify(names []string) error {
 	if err := os.Mkdir(certs, 0o700); err != nil {
 		return err
 	}
-	return writeCertificate(certificate, filepath.Join(certs, "server.crt"), filepath.Join(certs, "server.key"))
+	return WriteCertificate(certificate, filepath.Join(certs, "server.crt"), filepath.Join(certs, "server.key"))
 }
 
 // Close ends the server and removes its directory. It kills: an orderly stop
