@@ -22,9 +22,9 @@ import (
 )
 
 // TestMain makes this test binary a posthorn as well: on its path stands a
-// command of that name.
+// command of that name, and what runs one as its service does.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"posthorn": main})
+	testscript.Main(m, map[string]func(){"posthorn": main, "filtered": filtered})
 }
 
 const password = "mypassword"
