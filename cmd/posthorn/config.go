@@ -282,4 +282,5 @@ func (c *config) readSecrets(getenv func(string) string, found *mistakes) {
 		return
 	}
 	c.Component.Secret = secret.New(strings.TrimRight(string(text), "\r\n"))
+	clear(text) // the copy that Value holds is the only one
 }

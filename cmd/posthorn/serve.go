@@ -44,6 +44,7 @@ const (
 
 // serve takes requests until ctx ends.
 func serve(ctx context.Context, p *program) int {
+	hideMemory()
 	fitMachine()
 	log := p.config.logger(p.stderr)
 	if err := runService(ctx, &p.config, log); err != nil {

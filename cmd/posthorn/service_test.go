@@ -254,9 +254,29 @@ func TestStopsInTime(t *testing.T) {
 	}
 }
 
+// nobody is a server that is not there.
+var nobody = &xmpptest.Server{Name: "none", ComponentAddress: "127.0.0.1:1", ClientAddress: "127.0.0.1:1", CAFile: `""`}
+
+// TestMemoryHidden: what posthorn holds cannot be read by its own user, for whom
+// the kernel would also write a core dump (ptrace(2), access mode checking).
+func TestMemoryHidden(t *testing.T) {
+	command := []string{"env"}
+	if os.Geteuid() == 0 { // who may read everything
+		command = []string{"setpriv", "--bounding-set=-all"}
+	}
+	h := startPosthornBy(t, append(slices.Clone(command), "posthorn"), nobody)
+	for _, file := range []string{"environ", "mem", "maps"} {
+		cat := append(slices.Clone(command), "head", "-c", "1", fmt.Sprintf("/proc/%d/%s", h.Pid(), file))
+		out, err := exec.Command(cat[0], cat[1:]...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "Permission denied") {
+			t.Errorf("%s can be read: %s, %v", file, out, err)
+		}
+	}
+}
+
 // TestNothingToDebug: neither listener has what Go's debugging handlers would show.
 func TestNothingToDebug(t *testing.T) {
-	h := startPosthorn(t, &xmpptest.Server{Name: "none", ComponentAddress: "127.0.0.1:1", ClientAddress: "127.0.0.1:1", CAFile: `""`})
+	h := startPosthorn(t, nobody)
 	for _, url := range []string{h.URL, h.MetricsURL} {
 		for _, path := range []string{"/debug", "/debug/", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/vars", "/debug/requests"} {
 			response, err := http.Get(url + path)
