@@ -4,7 +4,10 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps lint test fuzz soak demo bench clean
+.PHONY: help build deps lint vuln test fuzz soak demo bench clean
+
+# The tools have a go.mod of their own: they need many times more than posthorn.
+TOOL := go tool -modfile=tools/go.mod
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,12 +18,16 @@ build: ## build bin/posthorn, one static file
 deps: ## install what tests and demo need (Debian, Ubuntu), or say what is missing
 	@.ci/deps
 
-lint: ## check format, vet, staticcheck and modules
+lint: ## check format, vet, staticcheck, gosec and modules
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go vet ./...
-	go tool staticcheck ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) gosec -quiet -nosec-require-rules -nosec-require-justification -exclude-dir=internal/xmpptest ./...
 	go mod verify
 	go mod tidy -diff
+
+vuln: ## look for known vulnerabilities, in a database on the network
+	$(TOOL) govulncheck ./...
 
 test: deps lint ## run everything, real servers included, under the race detector
 	CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...

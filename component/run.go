@@ -182,7 +182,7 @@ func (b *backoff) jitter() time.Duration {
 }
 
 func jitter(longest time.Duration) time.Duration {
-	return rand.N(longest) + 1
+	return rand.N(longest) + 1 // #nosec G404 -- spreads load, hides nothing
 }
 
 // sleep waits for d or for the end of ctx.

@@ -2,6 +2,8 @@ module posthorn/tools
 
 go 1.26.0
 
+toolchain go1.26.8
+
 tool (
 	github.com/securego/gosec/v2/cmd/gosec
 	golang.org/x/vuln/cmd/govulncheck

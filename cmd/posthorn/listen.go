@@ -85,7 +85,7 @@ func listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, os.Chmod(path, 0o660) // for the reverse proxy's group
+	return l, os.Chmod(path, 0o660) // #nosec G302 -- for the reverse proxy's group
 }
 
 // abandoned reports whether a socket's file was left by a process that died.
