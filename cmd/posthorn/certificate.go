@@ -20,18 +20,28 @@ type certificate struct {
 	log               *slog.Logger
 
 	pair atomic.Pointer[tls.Certificate]
-	read [2]mark // as the files were when they were last read; owned by keep
+	read look // as the files were when they were last read; owned by keep
 }
 
-// A mark tells whether a file, or where a link leads, is what it was.
-type mark struct{ changed, size int64 }
+// A look is how the two files are, or where links of their names lead: nil is no file.
+type look [2]os.FileInfo
 
-func markOf(file string) mark {
-	info, err := os.Stat(file)
-	if err != nil {
-		return mark{}
+func (c *certificate) look() (now look) {
+	for i, file := range []string{c.certFile, c.keyFile} {
+		if info, err := os.Stat(file); err == nil {
+			now[i] = info
+		}
 	}
-	return mark{changed: info.ModTime().UnixNano(), size: info.Size()}
+	return now
+}
+
+// same reports whether a file is the one that it was. Its time alone does not tell:
+// two files may be made within one tick of the kernel's clock.
+func same(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // openCertificate gives nil where there is none to read.
@@ -40,7 +50,7 @@ func openCertificate(c *config, log *slog.Logger) (*certificate, error) {
 		return nil, nil
 	}
 	files := &certificate{certFile: c.HTTP.TLS.CertFile, keyFile: c.HTTP.TLS.KeyFile, log: log}
-	if err := files.load(files.marks()); err != nil {
+	if err := files.load(files.look()); err != nil {
 		return nil, fmt.Errorf("http.tls: %w", err)
 	}
 	return files, nil
@@ -64,11 +74,11 @@ func (c *certificate) keep(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-tick.C:
-			if now := c.marks(); now != c.read {
+			if now := c.look(); !same(now[0], c.read[0]) || !same(now[1], c.read[1]) {
 				c.reload(now, "its files have changed")
 			}
 		case <-hangups:
-			c.reload(c.marks(), "SIGHUP")
+			c.reload(c.look(), "SIGHUP")
 		case <-ctx.Done():
 			return
 		}
@@ -77,7 +87,7 @@ func (c *certificate) keep(ctx context.Context, hangups <-chan os.Signal) {
 
 // reload keeps the pair in use where the files hold none, as while they are being
 // replaced. It says so once: they are not read again before they change.
-func (c *certificate) reload(now [2]mark, reason string) {
+func (c *certificate) reload(now look, reason string) {
 	if err := c.load(now); err != nil {
 		c.log.Warn("http.tls: what the files hold cannot be used, and the certificate in use stays", "reason", reason, "err", err)
 		return
@@ -87,7 +97,7 @@ func (c *certificate) reload(now [2]mark, reason string) {
 
 // load reads the files. They are marked as they were before: what is written
 // meanwhile is a change.
-func (c *certificate) load(now [2]mark) error {
+func (c *certificate) load(now look) error {
 	c.read = now
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
@@ -96,5 +106,3 @@ func (c *certificate) load(now [2]mark) error {
 	c.pair.Store(&pair)
 	return nil
 }
-
-func (c *certificate) marks() [2]mark { return [2]mark{markOf(c.certFile), markOf(c.keyFile)} }
