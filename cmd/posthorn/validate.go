@@ -156,10 +156,9 @@ func (c *config) validateSenders(found *mistakes) {
 
 // normalize gives a domain the form in which addresses have it.
 func normalize(domain *string) bool {
-	account, err := message.ParseAccount("user@" + *domain)
-	if err != nil || account.Local() != "user" {
-		return false
+	is, err := message.ParseDomain(*domain)
+	if err == nil {
+		*domain = is
 	}
-	*domain = account.Domain()
-	return true
+	return err == nil
 }

@@ -75,6 +75,15 @@ func ParseAccount(s string) (JID, error) {
 	return j.Bare(), nil
 }
 
+// ParseDomain reads a domain, and gives it the form in which addresses have it.
+func ParseDomain(s string) (string, error) {
+	account, err := ParseAccount("user@" + s)
+	if err != nil || account.Local() != "user" {
+		return "", errors.New("is no domain")
+	}
+	return account.Domain(), nil
+}
+
 // ParseRecipient reads an address that a message can go to, which has a
 // localpart and may have a resource.
 func ParseRecipient(s string) (JID, error) {
