@@ -48,6 +48,7 @@ type Options struct {
 	StaleTTL      time.Duration // how long a right password counts while the server is silent, if Keeping; 0: not at all
 	Keeping       func() bool   // whether messages are only kept now, for want of a stream; nil: never
 	CacheSize     int           // verdicts of each sort, good and bad
+	Tokens        tokens        // nil: there are none
 	Log           *slog.Logger  // nil: silent
 	Metrics       prometheus.Registerer
 
@@ -67,6 +68,7 @@ type Verifier struct {
 	defaultDomain string
 	log           *slog.Logger
 	metrics       *metrics
+	tokens        tokens // nil: there are none
 	cache         *cache
 	keeping       func() bool
 	flights       map[string]*flights // by domain; immutable after New
@@ -81,6 +83,7 @@ func New(o Options) (*Verifier, error) {
 		metrics: newMetrics(o.Metrics),
 		cache:   newCache(o.CacheTTL, o.StaleTTL, o.CacheSize),
 		keeping: o.Keeping,
+		tokens:  o.Tokens,
 		flights: map[string]*flights{},
 		dialer:  dialer{dial: o.Dial, resolver: o.Resolver},
 	}

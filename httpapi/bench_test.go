@@ -18,12 +18,16 @@ import (
 
 	"posthorn/internal/message"
 	"posthorn/internal/secret"
+	"posthorn/internal/token"
 )
 
 // nothing verifies and delivers at once.
 type nothing struct{}
 
 func (nothing) Verify(context.Context, string, secret.Value) (message.JID, error) { return me, nil }
+func (nothing) VerifyToken(context.Context, string, secret.Value) (*token.Token, error) {
+	return &token.Token{Owner: me}, nil
+}
 func (nothing) Deliver(_ context.Context, r message.Request) ([]message.Outcome, error) {
 	return []message.Outcome{{Status: message.Delivered}}, nil
 }
@@ -33,7 +37,7 @@ func (nothing) Find(context.Context, message.JID, string) ([]message.Record, err
 // stays, to a bare handler and to ours.
 func BenchmarkRequest(b *testing.B) {
 	ours := New(Options{Path: "/msg", MaxBody: 65536, Hosts: []string{"example.com"}, ComponentDomain: "post.example.com",
-		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, nothing{}, nothing{})
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, nothing{}, nothing{}, nil)
 	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadAll(r.Body)
 		w.WriteHeader(http.StatusCreated)

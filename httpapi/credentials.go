@@ -2,49 +2,97 @@ package httpapi
 
 import (
 	"encoding/base64"
-	"net/http"
+	"net/netip"
 	"strings"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/secret"
+	"posthorn/internal/token"
 )
 
-// sender proves whose request it is, and that this account may send.
-func (x *exchange) sender(user string, password secret.Value) (message.JID, error) {
-	from, err := x.verifier.Verify(x.r.Context(), user, password)
-	if err != nil {
-		return "", asFault(err)
+// A credential is what a request says of who sends it.
+type credential struct {
+	user   string // a JID or a bare name; empty with a token that stands alone
+	secret secret.Value
+	token  bool // secret is one, and no password
+}
+
+// identify proves whose request it is, and that this account may send.
+func (x *exchange) identify(c credential) error {
+	var from message.JID
+	var err error
+	if c.token {
+		x.bearer = c.user == ""
+		if x.token, err = x.verifier.VerifyToken(x.r.Context(), c.user, c.secret); err == nil {
+			from = x.token.Owner
+		}
+	} else {
+		from, err = x.verifier.Verify(x.r.Context(), c.user, c.secret)
 	}
-	if !x.maySend(from) {
-		return "", fault.New(fault.Forbidden, "%s may not send: policy.senders lists who may", from)
+	switch {
+	case err != nil:
+		return asFault(err)
+	case !x.maySend(from):
+		return fault.New(fault.Forbidden, "%s may not send: policy.senders lists who may", from)
+	case x.token != nil && !x.token.MayComeFrom(x.client()):
+		return fault.New(fault.Forbidden, "the token is not for clients at %s", x.client())
 	}
-	return from, nil
+	x.from = from
+	return nil
 }
 
 func (h *Handler) maySend(from message.JID) bool {
 	return len(h.senders) == 0 || h.senders[from] || h.senders[message.JID(from.Domain())]
 }
 
-// credentials reads the header Authorization of RFC 7617.
-func credentials(header http.Header) (user string, password secret.Value, err error) {
-	line, given, err := single(header, "Authorization")
+// client is the address that the request came from; not valid where that has none.
+func (x *exchange) client() netip.Addr {
+	peer, _ := netip.ParseAddrPort(x.r.RemoteAddr)
+	return peer.Addr().Unmap()
+}
+
+// credential reads the header Authorization, of RFC 7617 or RFC 6750, or else the
+// parameter token, for those who can hold nothing but a URL.
+func (x *exchange) credential() (c credential, err error) {
+	line, given, err := single(x.r.Header, "Authorization")
 	switch {
 	case err != nil:
-		return "", password, err
+		return c, err
 	case !given:
-		return "", password, fault.New(fault.Unauthenticated, "who is it? send the JID and the password of an account by HTTP Basic authentication")
+		return x.tokenInURL()
 	}
-	scheme, encoded, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if !strings.EqualFold(scheme, "Basic") { // RFC 9110 §11.1: in any case
-		return "", password, fault.New(fault.Unauthenticated, "the Authorization header has to be of the scheme Basic, with a JID and a password")
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	rest = strings.TrimSpace(rest)
+	switch { // RFC 9110 §11.1: in any case
+	case strings.EqualFold(scheme, "Basic"):
+		return basicCredential(rest)
+	case strings.EqualFold(scheme, "Bearer") && rest != "":
+		return credential{secret: secret.New(rest), token: true}, nil
 	}
-	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	return c, fault.New(fault.Unauthenticated, "the Authorization header has to be of the scheme Basic, with a JID and a password, or Bearer, with a token")
+}
+
+func basicCredential(encoded string) (c credential, err error) {
+	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		// The cause would quote the header.
-		return "", password, fault.New(fault.Unauthenticated, "the credentials in the Authorization header are not base64")
+		return c, fault.New(fault.Unauthenticated, "the credentials in the Authorization header are not base64")
 	}
-	return splitCredentials(text(decoded))
+	c.user, c.secret, err = splitCredentials(text(decoded))
+	c.token = token.Is(c.secret.Reveal())
+	return c, err
+}
+
+func (x *exchange) tokenInURL() (c credential, err error) {
+	values := x.r.URL.Query()["token"] // what does not parse is not there
+	switch {
+	case len(values) > 1:
+		return c, fault.New(fault.Malformed, "token: is given twice")
+	case len(values) == 0 || values[0] == "":
+		return c, fault.New(fault.Unauthenticated, "who is it? send the JID and the password of an account by HTTP Basic authentication, or a token")
+	}
+	return credential{secret: secret.New(values[0]), token: true}, nil
 }
 
 // splitCredentials: a user name has no colon, a password may (RFC 7617 §2).

@@ -12,6 +12,7 @@ import (
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/secret"
+	"posthorn/internal/token"
 )
 
 // Options are what the handler is to know. Domains, JIDs and origins are
@@ -36,10 +37,11 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-// A verifier proves that a password is the user's. It gives the bare JID of
-// the account, or a *fault.Error.
+// A verifier proves that a password or a token is the user's. It gives the bare
+// JID of the account, or the token, or a *fault.Error.
 type verifier interface {
 	Verify(ctx context.Context, user string, password secret.Value) (message.JID, error)
+	VerifyToken(ctx context.Context, user string, text secret.Value) (*token.Token, error)
 }
 
 // A deliverer delivers the messages of one request and says what became of each,
@@ -56,6 +58,7 @@ type Handler struct {
 	options   Options
 	verifier  verifier
 	deliverer deliverer
+	tokens    tokenKeeper          // nil: there are none
 	base      string               // Path, without a slash at its end
 	origins   map[string]bool      // CORSOrigins
 	senders   map[message.JID]bool // Senders
@@ -63,12 +66,14 @@ type Handler struct {
 	metrics   *metrics
 }
 
-// New makes a Handler. It registers metrics and does no I/O.
-func New(options Options, v verifier, d deliverer) *Handler {
+// New makes a Handler. It registers metrics and does no I/O. Where t is nil, there
+// are no tokens.
+func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 	h := &Handler{
 		options:   options,
 		verifier:  v,
 		deliverer: d,
+		tokens:    t,
 		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
 		origins:   map[string]bool{},
 		senders:   map[message.JID]bool{},
@@ -91,6 +96,9 @@ type exchange struct {
 	r *http.Request
 
 	page page // where its path leads
+
+	token  *token.Token // by which its sender is known; nil: by password
+	bearer bool         // that stood alone
 
 	// What the log says of it.
 	from   message.JID
@@ -155,6 +163,8 @@ func (x *exchange) serve() error {
 		return x.ready()
 	case lookupPage:
 		return x.lookup(target)
+	case tokensPage, tokenPage:
+		return x.manageTokens(target)
 	}
 	return x.send(target)
 }

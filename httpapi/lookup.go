@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"posthorn/internal/fault"
@@ -30,14 +31,15 @@ type standings struct {
 // lookup tells a sender what has become of a message of theirs. That of somebody
 // else is as one that there never was.
 func (x *exchange) lookup(t target) error {
-	user, password, err := credentials(x.r.Header)
+	c, err := x.credential()
 	if err != nil {
 		return err
 	}
-	if x.from, err = x.sender(user, password); err != nil {
+	if err := x.identify(c); err != nil {
 		return err
 	}
 	records, err := x.deliverer.Find(x.r.Context(), x.from, t.id)
+	records = slices.DeleteFunc(records, func(r message.Record) bool { return x.token != nil && !x.token.MaySendTo(r.To) })
 	switch {
 	case err != nil:
 		return asFault(err)

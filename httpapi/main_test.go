@@ -16,6 +16,7 @@ import (
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/secret"
+	"posthorn/internal/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,7 +28,43 @@ const (
 )
 
 // fakeVerifier knows one account, by its JID in several forms.
-type fakeVerifier struct{ err error }
+type fakeVerifier struct {
+	err    error
+	tokens *fakeTokens
+}
+
+// VerifyToken knows the tokens that were made.
+func (v fakeVerifier) VerifyToken(_ context.Context, user string, text secret.Value) (*token.Token, error) {
+	for _, t := range v.tokens.kept {
+		if t.Hash == token.Hash(text) && (user == "" || user == string(t.Owner)) {
+			return &t, nil
+		}
+	}
+	return nil, fault.New(fault.Unauthenticated, "unknown token")
+}
+
+// fakeTokens keeps tokens.
+type fakeTokens struct{ kept []token.Token }
+
+func (f *fakeTokens) AddToken(_ context.Context, t token.Token) error {
+	f.kept = append(f.kept, t)
+	return nil
+}
+
+func (f *fakeTokens) Tokens(_ context.Context, owner message.JID) (owned []token.Token, err error) {
+	for _, t := range f.kept {
+		if t.Owner == owner {
+			owned = append(owned, t)
+		}
+	}
+	return owned, nil
+}
+
+func (f *fakeTokens) RevokeTokens(_ context.Context, owner message.JID, name string) (int, error) {
+	before := len(f.kept)
+	f.kept = slices.DeleteFunc(f.kept, func(t token.Token) bool { return t.Owner == owner && t.Name == name })
+	return before - len(f.kept), nil
+}
 
 func (v fakeVerifier) Verify(_ context.Context, user string, given secret.Value) (message.JID, error) {
 	if v.err != nil {
@@ -97,12 +134,14 @@ type house struct {
 	*Handler
 	verifier  fakeVerifier
 	deliverer *fakeDeliverer
+	tokens    *fakeTokens
 	log       *bytes.Buffer
 	registry  *prometheus.Registry
 }
 
 func newHouse(change func(*Options)) *house {
-	h := &house{deliverer: &fakeDeliverer{}, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
+	tokens := &fakeTokens{}
+	h := &house{verifier: fakeVerifier{tokens: tokens}, deliverer: &fakeDeliverer{}, tokens: tokens, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
 	options := Options{
 		Path:            "/msg",
 		MaxBody:         65536,
@@ -118,7 +157,7 @@ func newHouse(change func(*Options)) *house {
 	if change != nil {
 		change(&options)
 	}
-	h.Handler = New(options, &h.verifier, h.deliverer)
+	h.Handler = New(options, &h.verifier, h.deliverer, h.tokens)
 	return h
 }
 

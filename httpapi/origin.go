@@ -14,7 +14,7 @@ const accepted = "text/plain, application/json, application/x-www-form-urlencode
 func (x *exchange) tellOptions(p page) {
 	header := x.w.Header()
 	header.Set("Allow", p.allow())
-	if !p.tells() {
+	if p == messagePage || p == restPage {
 		header.Set("Accept", accepted)
 		header.Set("Accept-Post", accepted)
 		if x.originAllowed() {

@@ -37,6 +37,9 @@ func (x *exchange) fail(f *fault.Error, results []result) {
 	case http.StatusUnauthorized:
 		// RFC 7617 §2 and §2.1. The realm names the protection space, and there is one.
 		header.Set("WWW-Authenticate", `Basic realm="posthorn", charset="UTF-8"`)
+		if x.bearer { // RFC 6750 §3
+			header.Set("WWW-Authenticate", `Bearer realm="posthorn", error="invalid_token"`)
+		}
 	case http.StatusRequestTimeout, http.StatusRequestEntityTooLarge:
 		// What is left of the request would be read as the next one.
 		header.Set("Connection", "close")

@@ -65,6 +65,17 @@ func (h *Handler) recipient(name string, from message.JID, kind message.Type) (m
 	return j, nil
 }
 
+// mayAddress checks the recipients against the limits of the token, if one was
+// used.
+func (x *exchange) mayAddress(to []message.JID) error {
+	for _, j := range to {
+		if x.token != nil && !x.token.MaySendTo(j) {
+			return fault.New(fault.Forbidden, "the token is not for messages to %s", j)
+		}
+	}
+	return nil
+}
+
 // local reports whether a domain is one of the hosts, or below one.
 func (h *Handler) local(domain string) bool {
 	return slices.ContainsFunc(h.options.Hosts, func(host string) bool {

@@ -17,6 +17,8 @@ const (
 	healthPage  page = "health"
 	readyPage   page = "ready"
 	lookupPage  page = "lookup"
+	tokensPage  page = "tokens"
+	tokenPage   page = "token"
 )
 
 // tells reports whether the page is one that tells how posthorn is.
@@ -24,8 +26,13 @@ func (p page) tells() bool { return p == healthPage || p == readyPage }
 
 // allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
 func (p page) allow() string {
-	if p.tells() || p == lookupPage {
+	switch p {
+	case healthPage, readyPage, lookupPage:
 		return "GET, HEAD, OPTIONS"
+	case tokensPage:
+		return "GET, HEAD, POST, OPTIONS"
+	case tokenPage:
+		return "DELETE, OPTIONS"
 	}
 	return "POST, PUT, OPTIONS"
 }
@@ -35,7 +42,7 @@ type target struct {
 	page page
 	to   []string // recipients in the path, as written; nil: none
 	typ  string   // the message's type in the path; "": none
-	id   string   // of the message that is asked about
+	id   string   // of the message that is asked about, or the name of a token
 }
 
 // route takes a path apart, of which escapes are left as they came.
@@ -48,9 +55,14 @@ func (h *Handler) route(path string) (target, error) {
 		return target{page: readyPage}, nil
 	case "/rest":
 		return target{page: restPage}, nil
+	case "/tokens":
+		return target{page: tokensPage}, nil
 	}
 	if id, found := strings.CutPrefix(path, "/messages/"); found {
-		return lookupTarget(id)
+		return namedTarget(lookupPage, id)
+	}
+	if name, found := strings.CutPrefix(path, "/tokens/"); found {
+		return namedTarget(tokenPage, name)
 	}
 	if rest, found := strings.CutPrefix(path, "/rest/message/"); found {
 		typ, to, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")
@@ -62,13 +74,13 @@ func (h *Handler) route(path string) (target, error) {
 	return target{}, fault.New(fault.NoSuchPage, "there is nothing at this path: messages go to %s/user@example.com", h.base)
 }
 
-// lookupTarget reads the id of a message that is asked about.
-func lookupTarget(escaped string) (target, error) {
+// namedTarget reads what the page is about.
+func namedTarget(p page, escaped string) (target, error) {
 	id, err := url.PathUnescape(escaped)
 	if err != nil {
 		return target{}, fault.Wrap(err, fault.Malformed, "the path has an escape that is none")
 	}
-	return target{page: lookupPage, id: id}, nil
+	return target{page: p, id: id}, nil
 }
 
 // belowBase gives what follows the messages' path. That is compared segment by

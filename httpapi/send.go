@@ -14,7 +14,7 @@ func (x *exchange) send(t target) error {
 	if err := x.checkOrigin(); err != nil {
 		return err
 	}
-	user, password, err := credentials(x.r.Header)
+	c, err := x.credential()
 	if err != nil {
 		return err
 	}
@@ -22,8 +22,11 @@ func (x *exchange) send(t target) error {
 	if err != nil {
 		return err
 	}
-	if x.from, err = x.sender(user, password); err != nil {
+	if err := x.identify(c); err != nil {
 		return err
+	}
+	if x.token != nil && !x.token.MayRender("") {
+		return fault.New(fault.Forbidden, "the token is for webhooks only")
 	}
 	request, err := x.compose(t, body)
 	if err != nil {
@@ -52,6 +55,9 @@ func (x *exchange) compose(t target, body []byte) (r message.Request, err error)
 		return r, err
 	}
 	if x.to, err = x.recipients(f.to, x.from, m.Type); err != nil {
+		return r, err
+	}
+	if err := x.mayAddress(x.to); err != nil {
 		return r, err
 	}
 	m.From = x.from

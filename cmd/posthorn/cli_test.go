@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/viper"
 
 	"posthorn/auth"
-	"posthorn/httpapi"
 	"posthorn/internal/store"
 )
 
@@ -109,13 +108,14 @@ func viperString(value any) string {
 func TestArrows(t *testing.T) {
 	leaves := []string{"internal/message", "internal/fault", "internal/secret"}
 	allowed := map[string][]string{
-		"auth":              {"internal/stream"},
+		"auth":              {"internal/stream", "internal/token"},
 		"component":         {"internal/stream"},
-		"httpapi":           nil,
+		"httpapi":           {"internal/token"},
 		"internal/delivery": nil,
-		"internal/store":    nil,
+		"internal/store":    {"internal/token"},
+		"internal/token":    nil,
 		"internal/stream":   nil,
-		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/store"},
+		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/store", "internal/token"},
 	}
 	for _, leaf := range leaves {
 		allowed[leaf] = nil
@@ -160,7 +160,7 @@ func TestMetricsDocumented(t *testing.T) {
 	defer verifier.Close()
 	keeper := store.New(c.store(log, registry))
 	stream, deliverer := c.deliverer(keeper, log, registry)
-	httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer)
+	c.handler(stream, keeper, verifier, deliverer, log, registry)
 
 	descriptions := make(chan *prometheus.Desc, 100)
 	registry.Describe(descriptions)

@@ -37,10 +37,13 @@ usage: posthorn [command] [--config FILE]
   outbox show ID        print what is known of a message
   outbox retry ID       try it at once; --all: everything
   outbox drop ID        give it up; --all: everything
+  token create          let somebody send by a token in place of a password
+  token list            print the tokens that there are
+  token revoke          end one, or all of an account
   version               print the version
 
   --config FILE         default: posthorn.yaml here or in /etc/posthorn/
-  --json                of outbox list and show: an object a line
+  --json                of list and show: an object a line
   --help                this text
 `
 
@@ -53,6 +56,7 @@ var commands = map[string]command{
 	"check":         check,
 	"server-config": serverConfig,
 	"outbox":        outbox,
+	"token":         manageTokens,
 }
 
 // A program is one run of posthorn.
@@ -60,7 +64,8 @@ type program struct {
 	config         config
 	configFile     string // empty: environment alone
 	args           []string
-	json, all      bool // of outbox
+	json, all      bool // of outbox, and of token
+	tokenFlags     tokenFlags
 	stdout, stderr io.Writer
 }
 
@@ -77,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	file := flags.String("config", "", "")
 	flags.BoolVar(&p.json, "json", false, "")
 	flags.BoolVar(&p.all, "all", false, "")
+	p.tokenFlags.register(flags)
 	positional, err := parseMixed(flags, args)
 	name := "serve"
 	if len(positional) > 0 {
@@ -97,10 +103,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
 	}
 	switch {
-	case len(positional) > 0 && name != "server-config" && name != "outbox":
+	case len(positional) > 0 && name != "server-config" && name != "outbox" && name != "token":
 		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
-	case (p.json || p.all) && name != "outbox":
-		return usageError(stderr, fmt.Sprintf("%s takes neither --json nor --all", name))
+	case foreignFlag(flags, name) != "":
+		return usageError(stderr, fmt.Sprintf("%s takes no --%s", name, foreignFlag(flags, name)))
 	}
 	p.args = positional
 	if p.config, p.configFile, err = loadConfig(*file, os.Getenv); err != nil {
@@ -109,6 +115,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	return do(ctx, p)
+}
+
+// foreignFlag gives a flag that was set and is another command's.
+func foreignFlag(flags *flag.FlagSet, name string) (foreign string) {
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "config":
+		case "json":
+			if name != "outbox" && name != "token" {
+				foreign = f.Name
+			}
+		case "all":
+			if name != "outbox" {
+				foreign = f.Name
+			}
+		default:
+			if name != "token" {
+				foreign = f.Name
+			}
+		}
+	})
+	return foreign
 }
 
 // parseMixed takes flags before, between and after the arguments.

@@ -90,6 +90,9 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	authOptions.Keeping = func() bool { return keeper != nil && stream.State() != component.Up }
+	if keeper != nil {
+		authOptions.Tokens = keeper
+	}
 	verifier, err := auth.New(authOptions)
 	if err != nil {
 		return err
@@ -99,7 +102,7 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	servers, err := openServers(c, files, log, httpapi.New(c.httpapi(stream, keeper, log, registry), verifier, deliverer), registry)
+	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, log, registry), registry)
 	if err != nil {
 		return err
 	}
@@ -158,6 +161,15 @@ func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prom
 		d = delivery.New(c.delivery(stream, log, registry), stream, keeper)
 	}
 	return stream, d
+}
+
+// handler makes what answers requests.
+func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, log *slog.Logger, registry *prometheus.Registry) http.Handler {
+	options := c.httpapi(stream, keeper, log, registry)
+	if keeper == nil {
+		return httpapi.New(options, verifier, d, nil)
+	}
+	return httpapi.New(options, verifier, d, keeper)
 }
 
 // start gives run a goroutine, and a function that ends it and waits for that.

@@ -32,6 +32,18 @@ var migrations = []string{
 	CREATE INDEX messages_due ON messages (wake) WHERE ` + open + `;
 	CREATE INDEX messages_done ON messages (wake, state) WHERE NOT ` + open + `;
 	CREATE INDEX messages_scope ON messages (scope) WHERE scope <> ''`,
+
+	`CREATE TABLE tokens (
+		hash    TEXT    NOT NULL PRIMARY KEY,
+		owner   TEXT    NOT NULL,
+		name    TEXT    NOT NULL,
+		created INTEGER NOT NULL,
+		expires INTEGER NOT NULL,
+		used    INTEGER NOT NULL, -- 0: never
+		signing TEXT    NOT NULL,
+		limits  BLOB    NOT NULL
+	);
+	CREATE UNIQUE INDEX tokens_name ON tokens (owner, name)`,
 }
 
 // open is the condition of records that are pending.

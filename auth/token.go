@@ -1,0 +1,60 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+	"posthorn/internal/token"
+)
+
+// A tokens is where tokens are kept. Find gives nil where there is none of the
+// hash.
+type tokens interface {
+	FindToken(ctx context.Context, hash string) (*token.Token, error)
+	UseToken(ctx context.Context, hash string, at time.Time) error
+}
+
+// usedStep is how exactly it is known when a token was last used: each use would
+// be a write otherwise.
+const usedStep = time.Hour
+
+// VerifyToken gives the token of a text, which speaks for its owner; user is whom
+// its holder says that is, or empty. The error is a *fault.Error as Verify's. The
+// store is asked each time, so that a token that is revoked is refused at once.
+func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Value) (*token.Token, error) {
+	began := time.Now()
+	if v.tokens == nil {
+		return nil, fault.New(fault.Unauthenticated, "there are no tokens here: the administrator has to configure a store for them")
+	}
+	t, err := v.tokens.FindToken(ctx, token.Hash(text))
+	switch {
+	case err != nil:
+		return nil, err
+	case t == nil || !t.Valid(began) || !v.speaksFor(t, user):
+		v.log.Info("login failed", "jid", user)
+		waitForStep(ctx, began, refusalStep)
+		return nil, fault.New(fault.Unauthenticated, "the token is unknown, revoked or expired, or another account's")
+	}
+	if began.Sub(t.Used) >= usedStep {
+		if err := v.tokens.UseToken(ctx, t.Hash, began.Truncate(usedStep)); err != nil {
+			v.log.Debug("the use of a token was not noted", "jid", t.Owner, "err", err)
+		}
+	}
+	return t, nil
+}
+
+// speaksFor reports whether t's owner is the user, and still one of those who may
+// send.
+func (v *Verifier) speaksFor(t *token.Token, user string) bool {
+	if _, served := v.hosts[t.Owner.Domain()]; !served {
+		return false
+	}
+	if user == "" {
+		return true
+	}
+	account, err := v.account(user)
+	return err == nil && account == message.JID(t.Owner)
+}
