@@ -28,6 +28,9 @@ func (x *exchange) send(t target) error {
 	if x.token != nil && !x.token.MayRender("") {
 		return fault.New(fault.Forbidden, "the token is for webhooks only")
 	}
+	if err := x.checkSignature(body); err != nil {
+		return err
+	}
 	request, err := x.compose(t, body)
 	if err != nil {
 		return err
