@@ -1,18 +1,28 @@
 package component
 
 import (
+	"context"
+
 	"posthorn/internal/stream"
 )
 
 // answer replies to a question (RFC 6120 §8.2.3: every get and set gets one).
-// Where the writer is behind, the reply is dropped: who asks in floods waits.
-func (s *session) answer(iq *stream.Element) {
+func (s *session) answer(ctx context.Context, iq *stream.Element) {
 	kind, from := iq.Attr("type"), iq.Attr("from")
-	if kind != "get" && kind != "set" || from == "" || len(from)+len(iq.Attr("id")) > maxEcho {
-		return
+	switch {
+	case kind != "get" && kind != "set" || from == "" || len(from)+len(iq.Attr("id")) > maxEcho:
+	case s.c.desk.isOrder(iq, s.c.opts.Domain):
+		s.order(ctx, iq)
+	default:
+		s.reply(appendAnswer(nil, iq, &s.c.opts))
 	}
+}
+
+// reply hands an answer to the writer. Where that is behind, the answer is dropped:
+// who asks in floods waits.
+func (s *session) reply(answer []byte) {
 	select {
-	case s.answers <- appendAnswer(nil, iq, s.c.opts):
+	case s.answers <- answer:
 	default:
 		s.c.metrics.dropped.WithLabelValues("flood").Inc()
 	}
@@ -22,24 +32,23 @@ func (s *session) answer(iq *stream.Element) {
 const maxEcho = 4 << 10 // bytes
 
 const (
-	nsDiscoInfo = "http://jabber.org/protocol/disco#info"
-	nsVersion   = "jabber:iq:version"
-	nsPing      = "urn:xmpp:ping"
+	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
+	nsDiscoItems = "http://jabber.org/protocol/disco#items"
+	nsVersion    = "jabber:iq:version"
+	nsPing       = "urn:xmpp:ping"
 )
 
 // appendAnswer writes the reply to iq. The component itself answers; there is
 // nobody behind the other addresses of its domain.
-func appendAnswer(dst []byte, iq *stream.Element, opts Options) []byte {
+func appendAnswer(dst []byte, iq *stream.Element, opts *Options) []byte {
 	if iq.Attr("type") == "get" && iq.Attr("to") == opts.Domain && len(iq.Children) == 1 {
 		query := iq.Children[0]
 		switch {
 		case query.Name.Space == nsPing && query.Name.Local == "ping": // XEP-0199 §3
 			return append(appendReply(dst, iq, "result"), "</iq>"...)
-		case query.Name.Space == nsDiscoInfo && query.Name.Local == "query": // XEP-0030 §3.1
-			if query.Attr("node") != "" {
-				return appendErrorReply(dst, iq, "item-not-found")
-			}
-			return appendFeatures(appendReply(dst, iq, "result"))
+		case query.Name.Space == nsDiscoInfo && query.Name.Local == "query",
+			query.Name.Space == nsDiscoItems && query.Name.Local == "query" && len(opts.Commands) > 0:
+			return appendDisco(dst, iq, query, opts)
 		case query.Name.Space == nsVersion && query.Name.Local == "query": // XEP-0092 §2
 			dst = append(appendReply(dst, iq, "result"), "<query xmlns='jabber:iq:version'><name>posthorn</name>"...)
 			dst = appendOptionalText(dst, "version", opts.Version)
@@ -49,21 +58,41 @@ func appendAnswer(dst []byte, iq *stream.Element, opts Options) []byte {
 	return appendErrorReply(dst, iq, "service-unavailable")
 }
 
-func appendFeatures(dst []byte) []byte {
-	dst = append(dst, "<query xmlns='"+nsDiscoInfo+"'><identity category='component' type='generic' name='posthorn'/>"...)
-	for _, feature := range []string{nsDiscoInfo, nsVersion, nsPing} {
-		dst = append(dst, "<feature"...)
-		dst = appendAttr(dst, "var", feature)
-		dst = append(dst, "/>"...)
-	}
-	return append(dst, "</query></iq>"...)
+// appendErrorReply writes the whole reply with that condition, which trying again
+// does not change.
+func appendErrorReply(dst []byte, iq *stream.Element, condition string) []byte {
+	return appendError(dst, iq, &stanzaError{kind: "cancel", condition: condition})
 }
 
-// appendErrorReply writes the whole reply with that condition (RFC 6120 §8.3).
-func appendErrorReply(dst []byte, iq *stream.Element, condition string) []byte {
-	dst = append(appendReply(dst, iq, "error"), "<error type='cancel'><"...)
-	dst = append(dst, condition...)
-	return append(dst, " xmlns='"+nsStanzaErrors+"'/></error></iq>"...)
+// A stanzaError is why a question has no result (RFC 6120 §8.3).
+type stanzaError struct {
+	kind      string // what to do about it: cancel, modify, auth, wait
+	condition string
+	specific  string // to commands (XEP-0050 §4.4); empty: nothing
+	text      string // for people; may be empty
+}
+
+func badRequest(specific string) *stanzaError {
+	return &stanzaError{kind: "modify", condition: "bad-request", specific: specific}
+}
+
+// appendError writes the whole reply.
+func appendError(dst []byte, iq *stream.Element, err *stanzaError) []byte {
+	dst = append(appendReply(dst, iq, "error"), "<error"...)
+	dst = appendAttr(dst, "type", err.kind)
+	dst = append(dst, "><"...)
+	dst = append(dst, err.condition...)
+	dst = append(dst, " xmlns='"+nsStanzaErrors+"'/>"...)
+	if err.text != "" {
+		dst = append(dst, "<text xmlns='"+nsStanzaErrors+"' xml:lang='en'>"...)
+		dst = append(appendEscaped(dst, allowed(err.text)), "</text>"...)
+	}
+	if err.specific != "" {
+		dst = append(dst, '<')
+		dst = append(dst, err.specific...)
+		dst = append(dst, " xmlns='"+nsCommands+"'/>"...)
+	}
+	return append(dst, "</error></iq>"...)
 }
 
 // appendReply writes the start tag of the reply.

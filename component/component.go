@@ -22,13 +22,17 @@
 // jitter. At its start a session finds out, for each host, whether the server
 // lets the component speak for that host's users, and how (voice.go).
 //
+// Users of its hosts can give it commands from their own clients (adhoc.go). What
+// they do it does not know.
+//
 // Documents: XEP-0114, RFC 6120 (§4 streams, §8 stanzas), XEP-0356 (privilege),
-// XEP-0045 and XEP-0106 (rooms), XEP-0030, XEP-0092 and XEP-0199 (what it
-// answers).
+// XEP-0045 and XEP-0106 (rooms), XEP-0030, XEP-0050, XEP-0092 and XEP-0199 (what
+// it answers).
 package component
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net"
 	"slices"
@@ -37,6 +41,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"posthorn/internal/message"
 	"posthorn/internal/secret"
 )
 
@@ -51,6 +56,7 @@ type Options struct {
 	ConfirmTimeout time.Duration
 	RoomIdle       time.Duration // how long a sender keeps a seat in a room without speaking
 	Version        string        // what XEP-0092 is answered with
+	Commands       []Command     // what the accounts of Hosts can do from their own clients
 	Log            *slog.Logger
 	Metrics        prometheus.Registerer
 	// Dial opens the connection; nil: TCP to Address.
@@ -75,6 +81,8 @@ type Component struct {
 	metrics *metrics
 	queue   *queue // Submit pushes, the session's writer pops
 	rooms   *rooms
+	desk    *desk
+	greeter greeter
 
 	// Owned by Run.
 	suspects  []*delivery          // were on a stream that ended because of one of them: they go again, one a barrier
@@ -112,6 +120,9 @@ func New(opts Options) *Component {
 		domain: opts.Domain, idle: opts.RoomIdle, patient: opts.ConfirmTimeout,
 		resolve: c.resolve, work: make(chan struct{}, 1), seats: make(map[place]*seat),
 	}
+	c.desk = &desk{commands: opts.Commands, busy: make(map[message.JID]struct{})}
+	_, _ = rand.Read(c.desk.key[:]) // never fails: crypto/rand ends the program instead
+	c.greeter.hinted = make(map[message.JID]time.Time)
 	c.metrics = newMetrics(opts.Metrics, c.queue, c.rooms)
 	return c
 }

@@ -313,7 +313,7 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	s.inflight.add(batch{barrier: "b2", deliveries: []*delivery{wrapped}})
 	s.inflight.add(batch{barrier: "b3", deliveries: []*delivery{said}})
 
-	ended := s.receive(e) != nil
+	ended := s.receive(t.Context(), e) != nil
 	if want := e.Name == (xml.Name{Space: "http://etherx.jabber.org/streams", Local: "error"}); ended != want {
 		t.Fatalf("ended the stream: %v, want %v", ended, want)
 	}

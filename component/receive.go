@@ -1,6 +1,7 @@
 package component
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -15,7 +16,7 @@ import (
 
 // read takes in what the server sends until the stream ends. The error is
 // never nil.
-func (s *session) read() error {
+func (s *session) read(ctx context.Context) error {
 	for {
 		e, err := s.reader.Next()
 		var drop *stream.DropError
@@ -27,7 +28,7 @@ func (s *session) read() error {
 		case err != nil:
 			return err
 		default:
-			if err := s.receive(e); err != nil {
+			if err := s.receive(ctx, e); err != nil {
 				return err
 			}
 		}
@@ -37,14 +38,14 @@ func (s *session) read() error {
 // receive looks at one element. Most of what strangers send is for nobody here
 // and ends in this function: presence, chats, answers to questions we did not
 // ask.
-func (s *session) receive(e *stream.Element) error {
+func (s *session) receive(ctx context.Context, e *stream.Element) error {
 	switch e.Name {
 	case xml.Name{Space: stanza.NSStream, Local: "error"}:
 		condition, text := e.Condition(nsStreamErrors)
 		return &StreamError{condition, text}
 	case xml.Name{Space: stanza.NSComponent, Local: "iq"}:
 		if !s.barrierReturned(e) {
-			s.answer(e)
+			s.answer(ctx, e)
 		}
 	case xml.Name{Space: stanza.NSComponent, Local: "message"}:
 		switch {
@@ -54,6 +55,7 @@ func (s *session) receive(e *stream.Element) error {
 			s.reflected(e)
 		case !s.echoed(e):
 			s.privilege(e)
+			s.hint(e)
 		}
 	case xml.Name{Space: stanza.NSComponent, Local: "presence"}:
 		s.c.rooms.presence(e)

@@ -38,7 +38,7 @@ func TestAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := newSession(New(Options{Domain: "post.example.com", Version: "1.2"}), nil, nil)
-			s.answer(e)
+			s.answer(t.Context(), e)
 			got := ""
 			if len(s.answers) > 0 {
 				got = string(<-s.answers)

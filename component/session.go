@@ -44,15 +44,17 @@ var (
 )
 
 // A session is the life of one connection after the handshake. Two goroutines:
-// Run's, which finds the voices and then is the writer, and the reader.
+// Run's, which finds the voices and then is the writer, and the reader; and one for
+// each command of a user that is being done.
 type session struct {
 	c          *Component
 	conn       net.Conn
 	began      time.Time
 	inflight   inflight
-	answers    chan []byte   // reader sends, writer receives; 64: a flood of questions is dropped, not kept
-	returned   chan struct{} // reader: there is room for a batch again; capacity 1, a mark
-	advertised chan struct{} // reader: a privilege was granted; capacity 1, a mark
+	answers    chan []byte    // reader and commands send, writer receives; 64: a flood of questions is dropped, not kept
+	returned   chan struct{}  // reader: there is room for a batch again; capacity 1, a mark
+	advertised chan struct{}  // reader: a privilege was granted; capacity 1, a mark
+	working    sync.WaitGroup // commands that are being done
 
 	// Owned by the reader.
 	reader *stream.Reader
@@ -90,7 +92,7 @@ func (s *session) run(parent context.Context) error {
 	go func() {
 		defer close(readerDone)
 		defer cancel()
-		s.setReadError(s.read())
+		s.setReadError(s.read(ctx))
 	}()
 	err := s.lead(ctx)
 	if parent.Err() != nil {
@@ -98,7 +100,8 @@ func (s *session) run(parent context.Context) error {
 	}
 	s.sayGoodbye()
 	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
-	<-readerDone
+	<-readerDone // and ctx has ended
+	s.working.Wait()
 	_ = s.conn.Close()
 	return s.verdict(err)
 }

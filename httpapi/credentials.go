@@ -43,7 +43,7 @@ func (x *exchange) identify(c credential) error {
 }
 
 func (h *Handler) maySend(from message.JID) bool {
-	return len(h.senders) == 0 || h.senders[from] || h.senders[message.JID(from.Domain())]
+	return len(h.options.Senders) == 0 || from.In(h.options.Senders)
 }
 
 // client is the address that the request came from; not valid where that has none.

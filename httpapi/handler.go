@@ -58,10 +58,9 @@ type Handler struct {
 	options   Options
 	verifier  verifier
 	deliverer deliverer
-	tokens    tokenKeeper          // nil: there are none
-	base      string               // Path, without a slash at its end
-	origins   map[string]bool      // CORSOrigins
-	senders   map[message.JID]bool // Senders
+	tokens    tokenKeeper     // nil: there are none
+	base      string          // Path, without a slash at its end
+	origins   map[string]bool // CORSOrigins
 	foreign   *http.CrossOriginProtection
 	metrics   *metrics
 }
@@ -76,15 +75,11 @@ func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 		tokens:    t,
 		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
 		origins:   map[string]bool{},
-		senders:   map[message.JID]bool{},
 		foreign:   http.NewCrossOriginProtection(),
 		metrics:   newMetrics(options.Metrics),
 	}
 	for _, origin := range options.CORSOrigins {
 		h.origins[strings.ToLower(origin)] = true
-	}
-	for _, sender := range options.Senders {
-		h.senders[message.JID(sender)] = true
 	}
 	return h
 }

@@ -60,10 +60,10 @@ func (f *fakeTokens) Tokens(_ context.Context, owner message.JID) (owned []token
 	return owned, nil
 }
 
-func (f *fakeTokens) RevokeTokens(_ context.Context, owner message.JID, name string) (int, error) {
+func (f *fakeTokens) RevokeToken(_ context.Context, owner message.JID, name string) (bool, error) {
 	before := len(f.kept)
 	f.kept = slices.DeleteFunc(f.kept, func(t token.Token) bool { return t.Owner == owner && t.Name == name })
-	return before - len(f.kept), nil
+	return before > len(f.kept), nil
 }
 
 func (v fakeVerifier) Verify(_ context.Context, user string, given secret.Value) (message.JID, error) {

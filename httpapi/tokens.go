@@ -16,7 +16,7 @@ import (
 type tokenKeeper interface {
 	AddToken(ctx context.Context, t token.Token) error
 	Tokens(ctx context.Context, owner message.JID) ([]token.Token, error)
-	RevokeTokens(ctx context.Context, owner message.JID, name string) (n int, err error)
+	RevokeToken(ctx context.Context, owner message.JID, name string) (found bool, err error)
 }
 
 // shownToken is what an owner is shown of a token. Token is its text, which is
@@ -90,11 +90,11 @@ func (x *exchange) listTokens() error {
 }
 
 func (x *exchange) revokeToken(name string) error {
-	n, err := x.tokens.RevokeTokens(x.r.Context(), x.from, name)
+	found, err := x.tokens.RevokeToken(x.r.Context(), x.from, name)
 	switch {
 	case err != nil:
 		return asFault(err)
-	case n == 0:
+	case !found:
 		return fault.New(fault.NoSuchPage, "you have no token of this name")
 	}
 	x.status = http.StatusNoContent
@@ -110,12 +110,14 @@ func (x *exchange) makeToken() error {
 	if err != nil {
 		return err
 	}
-	t, err := readToken(body, time.Now())
+	request, err := readToken(body)
 	if err != nil {
 		return err
 	}
-	text := token.New()
-	t.Owner, t.Hash = x.from, token.Hash(text)
+	t, text, err := request.Make(x.from, time.Now())
+	if err != nil {
+		return err
+	}
 	if err := x.tokens.AddToken(x.r.Context(), t); err != nil {
 		return asFault(err)
 	}
@@ -125,38 +127,29 @@ func (x *exchange) makeToken() error {
 }
 
 // readToken reads what a token is to be. Here a member that is unknown is a mistake:
-// it may be a limit, misspelled.
-func readToken(body []byte, now time.Time) (t token.Token, err error) {
+// it may be a limit, misspelled. So is an empty list, of which nobody knows whether
+// it allows all or none.
+func readToken(body []byte) (r token.Request, err error) {
 	members, err := readObject(string(body))
 	if err != nil {
-		return t, err
+		return r, err
 	}
-	var life, signing string
-	var networks []string
-	places := map[string]any{"name": &t.Name, "expires": &life, "recipients": &t.Recipients, "templates": &t.Templates,
-		"networks": &networks, "rate": &t.Rate, "signing_secret": &signing}
+	var signing string
+	places := map[string]any{"name": &r.Name, "expires": &r.Life, "recipients": &r.Recipients, "templates": &r.Templates,
+		"networks": &r.Networks, "rate": &r.Rate, "signing_secret": &signing}
 	for name := range members {
 		place, known := places[name]
 		switch value := members.given(name); {
 		case !known:
-			return t, fault.New(fault.Unsendable, "%s: is no field of a token: name, expires, recipients, templates, networks, rate and signing_secret are", shorten(name))
-		case value != nil && json.Unmarshal(value, place) != nil:
-			return t, fault.New(fault.Unsendable, "%s: is of the wrong shape: lists are of strings, rate is a number, the rest are strings", name)
+			return r, fault.New(fault.Unsendable, "%s: is no field of a token: name, expires, recipients, templates, networks, rate and signing_secret are", shorten(name))
+		case value == nil:
+		case json.Unmarshal(value, place) != nil:
+			return r, fault.New(fault.Unsendable, "%s: is of the wrong shape: lists are of strings, rate is a number, the rest are strings", name)
+		}
+		if list, ok := place.(*[]string); ok && *list != nil && len(*list) == 0 {
+			return r, fault.New(fault.Unsendable, "%s: is empty: leave it out where there is no such limit", name)
 		}
 	}
-	t.Created, t.Signing = now.Truncate(time.Second), secret.New(signing)
-	if t.Expires, err = token.ParseLife(life, t.Created); err != nil {
-		return t, fault.New(fault.Unsendable, "%v", err)
-	}
-	for _, network := range networks {
-		n, err := token.ParseNetwork(network)
-		if err != nil {
-			return t, fault.New(fault.Unsendable, "%v", err)
-		}
-		t.Networks = append(t.Networks, n)
-	}
-	if err := t.Check(now); err != nil {
-		return t, fault.New(fault.Unsendable, "%v", err)
-	}
-	return t, nil
+	r.Signing = secret.New(signing)
+	return r, nil
 }

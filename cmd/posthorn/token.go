@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"posthorn/internal/message"
-	"posthorn/internal/secret"
 	"posthorn/internal/store"
 	"posthorn/internal/token"
 )
@@ -26,23 +25,20 @@ const tokenUsage = `usage: posthorn token create --for JID --name NAME [--expire
 
 // tokenFlags are what the command token is told.
 type tokenFlags struct {
-	owner, jid, name, life string
-	limits                 token.Limits
+	owner, jid string
+	request    token.Request
 }
 
 func (f *tokenFlags) register(flags *flag.FlagSet) {
 	flags.StringVar(&f.owner, "for", "", "")
 	flags.StringVar(&f.jid, "jid", "", "")
-	flags.StringVar(&f.name, "name", "", "")
-	flags.StringVar(&f.life, "expires", "", "")
-	flags.Float64Var(&f.limits.Rate, "rate", 0, "")
-	flags.Func("recipient", "", func(s string) error { f.limits.Recipients = append(f.limits.Recipients, s); return nil })
-	flags.Func("template", "", func(s string) error { f.limits.Templates = append(f.limits.Templates, s); return nil })
-	flags.Func("network", "", func(s string) error {
-		n, err := token.ParseNetwork(s)
-		f.limits.Networks = append(f.limits.Networks, n)
-		return err
-	})
+	r := &f.request
+	flags.StringVar(&r.Name, "name", "", "")
+	flags.StringVar(&r.Life, "expires", "", "")
+	flags.Float64Var(&r.Rate, "rate", 0, "")
+	for name, list := range map[string]*[]string{"recipient": &r.Recipients, "template": &r.Templates, "network": &r.Networks} {
+		flags.Func(name, "", func(s string) error { *list = append(*list, s); return nil })
+	}
 }
 
 // manageTokens makes, lists and revokes tokens, in the database of the service,
@@ -54,7 +50,7 @@ func manageTokens(ctx context.Context, p *program) int {
 	}
 	f := &p.tokenFlags
 	do := map[string]func(context.Context, *store.Store) error{"create": p.createToken, "list": p.listTokens, "revoke": p.revokeTokens}[verb]
-	if do == nil || verb == "create" && (f.owner == "" || f.name == "") || verb == "revoke" && f.jid == "" || verb != "create" && f.owner != "" {
+	if do == nil || verb == "create" && (f.owner == "" || f.request.Name == "") || verb == "revoke" && f.jid == "" || verb != "create" && f.owner != "" {
 		fmt.Fprint(p.stderr, tokenUsage)
 		return exitUsage
 	}
@@ -71,12 +67,8 @@ func (p *program) createToken(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return err
 	}
-	text, now := token.New(), time.Now().Truncate(time.Second)
-	t := token.Token{Hash: token.Hash(text), Owner: owner, Name: p.tokenFlags.name, Created: now, Signing: secret.Value{}, Limits: p.tokenFlags.limits}
-	if t.Expires, err = token.ParseLife(p.tokenFlags.life, now); err != nil {
-		return err
-	}
-	if err := t.Check(now); err != nil {
+	t, text, err := p.tokenFlags.request.Make(owner, time.Now())
+	if err != nil {
 		return err
 	}
 	if err := s.AddToken(ctx, t); err != nil {
@@ -179,7 +171,7 @@ func (p *program) revokeTokens(ctx context.Context, s *store.Store) error {
 	if err != nil {
 		return fmt.Errorf("%q %w", p.tokenFlags.jid, err)
 	}
-	n, err := s.RevokeTokens(ctx, owner, p.tokenFlags.name)
+	n, err := revoke(ctx, s, owner, p.tokenFlags.request.Name)
 	switch {
 	case err != nil:
 		return err
@@ -188,4 +180,16 @@ func (p *program) revokeTokens(ctx context.Context, s *store.Store) error {
 	}
 	fmt.Fprintf(p.stdout, "%d revoked\n", n)
 	return nil
+}
+
+// revoke ends an owner's token of that name, or all of theirs where it is empty.
+func revoke(ctx context.Context, s *store.Store, owner message.JID, name string) (n int, err error) {
+	if name == "" {
+		return s.RevokeTokens(ctx, owner)
+	}
+	found, err := s.RevokeToken(ctx, owner, name)
+	if found {
+		n = 1
+	}
+	return n, err
 }

@@ -3,6 +3,7 @@ package message
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -53,6 +54,11 @@ func (j JID) Local() string {
 func (j JID) Domain() string {
 	bare := string(j.Bare())
 	return bare[strings.IndexByte(bare, '@')+1:]
+}
+
+// In reports whether a list of bare JIDs and domains has the JID or its domain.
+func (j JID) In(list []string) bool {
+	return slices.Contains(list, string(j.Bare())) || slices.Contains(list, j.Domain())
 }
 
 // Escaped is the bare JID in a form that a localpart can have (XEP-0106): no two

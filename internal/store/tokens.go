@@ -112,11 +112,20 @@ func scanTokens(rows *sql.Rows) (tokens []token.Token, err error) {
 	return tokens, rows.Err()
 }
 
-// RevokeTokens removes an owner's token of that name, or all of theirs where the
-// name is empty. It gives how many there were.
-func (s *Store) RevokeTokens(ctx context.Context, owner message.JID, name string) (n int, err error) {
+// RevokeToken removes an owner's token of that name, if there is one.
+func (s *Store) RevokeToken(ctx context.Context, owner message.JID, name string) (found bool, err error) {
+	n, err := s.deleteTokens(ctx, `DELETE FROM tokens WHERE owner = $1 AND name = $2`, string(owner), name)
+	return n > 0, err
+}
+
+// RevokeTokens removes all of an owner's. It gives how many there were.
+func (s *Store) RevokeTokens(ctx context.Context, owner message.JID) (n int, err error) {
+	return s.deleteTokens(ctx, `DELETE FROM tokens WHERE owner = $1`, string(owner))
+}
+
+func (s *Store) deleteTokens(ctx context.Context, statement string, args ...any) (n int, err error) {
 	err = s.commitOnce(ctx, func(c *connection) error {
-		removed, err := c.exec(`DELETE FROM tokens WHERE owner = $1 AND ($2 = '' OR name = $2)`, string(owner), name)
+		removed, err := c.exec(statement, args...)
 		n = int(removed)
 		return err
 	})
