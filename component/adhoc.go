@@ -214,6 +214,8 @@ func (c *Component) do(ctx context.Context, o *order) []byte {
 		return appendError(nil, o.iq, &stanzaError{kind: "auth", condition: "forbidden", text: f.Public})
 	case f.Kind != fault.Internal:
 		return appendError(nil, o.iq, &stanzaError{kind: "wait", condition: "resource-constraint", text: f.Public})
+	case ctx.Err() != nil:
+		return appendError(nil, o.iq, &stanzaError{kind: "wait", condition: "resource-constraint", text: "it was not done in time: try again"})
 	}
 	c.opts.Log.Error("a command failed", "jid", o.owner, "reason", o.command.Node, "err", err)
 	return appendError(nil, o.iq, &stanzaError{kind: "wait", condition: "internal-server-error"})

@@ -131,6 +131,7 @@ func (f *Field) check(given []string) (values []string, err error) {
 
 // fill puts into a form what was filled in before.
 func (f *Form) fill(given map[string][]string) {
+	f.Fields = slices.Clone(f.Fields) // the form may be the commander's own
 	for i := range f.Fields {
 		if values, ok := given[f.Fields[i].Var]; ok {
 			f.Fields[i].Values = values

@@ -154,6 +154,9 @@ func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prom
 	var d *delivery.Delivery
 	options := c.component(log, registry)
 	options.Changed = func() { d.StreamChanged() }
+	if keeper != nil {
+		options.Commands = c.commands(keeper, log)
+	}
 	stream := component.New(options)
 	if keeper == nil {
 		d = delivery.New(c.delivery(stream, log, registry), stream, nil)
