@@ -255,7 +255,8 @@ func openStream(t *testing.T, rest string) *stream.Reader {
 
 // FuzzReceive: of whatever comes in, only what the server alone can say
 // settles a message, and each question gets at most one answer, which goes to
-// who asked and is one well-formed stanza.
+// who asked and is one well-formed stanza. A command is done for the client's own
+// account alone, and with values of the form alone.
 func FuzzReceive(f *testing.F) {
 	for _, seed := range slices.Concat(strange, []string{
 		`<iq from='post.example.com' to='post.example.com' id='b1' type='get'/>`,
@@ -280,6 +281,19 @@ func FuzzReceive(f *testing.F) {
 		`<presence from='room@rooms.example.com/me' to='me\40example.com@post.example.com/posthorn'><x xmlns='http://jabber.org/protocol/muc#user'><status code='110'/><status code='201'/></x></presence>`,
 		`<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>`,
 		`<error xmlns='http://etherx.jabber.org/streams'/>`,
+		command(client, "node='make'", ""),
+		command(client, "node='list' action='execute'", ""),
+		command(client, "node='make' action='complete' sessionid='SESSION'", submit("name=n", "lines=a", "one=a", "some=c")),
+		command(client, "node='make' sessionid='SESSION'", submit("name=&lt;&#10;&gt;", "owner=you@example.com")),
+		command(client, "node='make' action='cancel' sessionid='SESSION'", ""),
+		command("me@example.com", "node='list'", ""),
+		command("me@example.org/phone", "node='make' sessionid='SESSION'", submit("name=n")),
+		command("room@rooms.example.com/me@example.com", "node='list'", ""),
+		`<iq type='get' from='me@example.com/phone' to='post.example.com' id='1'><query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/></iq>`,
+		`<iq type='get' from='me@example.com/phone' to='post.example.com' id='1'><query xmlns='http://jabber.org/protocol/disco#info' node='make'/></iq>`,
+		`<message type='chat' from='me@example.com/phone' to='post.example.com' id='1'><body>hello</body></message>`,
+		`<message from='me@example.com/phone' to='post.example.com'><body>hello</body><delay xmlns='urn:xmpp:delay'/></message>`,
+		`<message type='chat' from='me@example.com' to='post.example.com'><body>hello</body></message>`,
 	}) {
 		if len(seed) < 4096 {
 			f.Add(seed)
@@ -303,7 +317,9 @@ func FuzzReceive(f *testing.F) {
 // a barrier of its own.
 func checkReceive(t *testing.T, e *stream.Element) {
 	t.Helper()
-	c := New(Options{Domain: "post.example.com", Hosts: []string{"example.com"}, Version: "<1>", Log: slog.New(slog.DiscardHandler)})
+	sold := &shop{}
+	c := New(Options{Domain: "post.example.com", Hosts: []string{"example.com"}, Version: "<1>", MaxStanza: MaxStanzaLimit, Commands: sold.commands(), Log: slog.New(slog.DiscardHandler)})
+	beginSession(c.desk, e)
 	s := newSession(c, nil, nil)
 	direct, directOutcome := watched(&delivery{message: text("user@example.com", "m1"), wireID: "m1", tells: true})
 	wrapped, wrappedOutcome := watched(&delivery{message: text("user@example.com", "m1"), wireID: "outer", wrapped: true})
@@ -314,6 +330,7 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	s.inflight.add(batch{barrier: "b3", deliveries: []*delivery{said}})
 
 	ended := s.receive(t.Context(), e) != nil
+	s.working.Wait()
 	if want := e.Name == (xml.Name{Space: "http://etherx.jabber.org/streams", Local: "error"}); ended != want {
 		t.Fatalf("ended the stream: %v, want %v", ended, want)
 	}
@@ -332,7 +349,39 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	if granted := c.voice("example.com").speaks(); granted && !is("message", "", "example.com", "post.example.com", own["id"]) {
 		t.Fatal("a stranger granted a privilege")
 	}
-	checkAnswer(t, s, own, first || both)
+	checkDone(t, sold.take(), e, own)
+	checkAnswer(t, s, e, own, first || both)
+}
+
+// beginSession puts the id of a session of the client's into a command that says
+// SESSION, since a fuzzer cannot guess one.
+func beginSession(d *desk, e *stream.Element) {
+	if len(e.Children) == 0 {
+		return
+	}
+	for i := range e.Children[0].Attrs {
+		if a := &e.Children[0].Attrs[i]; a.Value == "SESSION" {
+			a.Value = d.sessionID(client, "make", time.Now())
+		}
+	}
+}
+
+func checkDone(t *testing.T, all []done, e *stream.Element, own map[string]string) {
+	t.Helper()
+	if len(all) == 0 {
+		return
+	}
+	name, resource, _ := strings.Cut(own["from"], "@example.com/")
+	if len(all) > 1 || string(all[0].Owner) != name+"@example.com" || name == "" || resource == "" || strings.ContainsAny(name, "@/") ||
+		e.Name != (xml.Name{Space: "jabber:component:accept", Local: "iq"}) || own["type"] != "set" || own["to"] != "post.example.com" || len(e.Children) != 1 {
+		t.Fatalf("%v did %v", own, all)
+	}
+	for field, values := range all[0].Values {
+		if !slices.Contains([]string{"name", "lines", "one", "some"}, field) ||
+			field == "name" && len(values) != 1 || field == "one" && len(values) > 1 || strings.ContainsAny(strings.Join(values, ""), "\n") {
+			t.Fatalf("%s is %q", field, values)
+		}
+	}
 }
 
 // plainAttrs gives the attributes in no namespace; of several with one name,
@@ -368,18 +417,33 @@ func wantOutcome(t *testing.T, outcomes chan outcome, confirmed, mayBounce bool)
 	}
 }
 
-func checkAnswer(t *testing.T, s *session, own map[string]string, barrier bool) {
+func checkAnswer(t *testing.T, s *session, e *stream.Element, own map[string]string, barrier bool) {
 	t.Helper()
 	if len(s.answers) == 0 {
 		return
 	}
 	raw := <-s.answers
 	got := parseOne(t, raw)
+	if got.Name.Local == "message" {
+		checkHint(t, s, e, own, got)
+		return
+	}
 	if kind := own["type"]; len(s.answers) > 0 || barrier || kind != "get" && kind != "set" {
 		t.Fatalf("answered a %q", kind)
 	}
 	if kind := got.attr("type"); got.Name.Local != "iq" || kind != "result" && kind != "error" ||
 		got.attr("from") != own["to"] || got.attr("to") != own["from"] || got.attr("id") != own["id"] || len(got.Attrs) != 4 {
 		t.Fatalf("%v is answered with %s", own, raw)
+	}
+}
+
+func checkHint(t *testing.T, s *session, e *stream.Element, own map[string]string, got *element) {
+	t.Helper()
+	bodies := got.children("stream", "body")
+	kind := own["type"]
+	if len(s.answers) > 0 || len(bodies) != 1 || bodies[0].Text != hint || got.attr("from") != "post.example.com" || got.attr("to") != own["from"] ||
+		e.Name != (xml.Name{Space: "jabber:component:accept", Local: "message"}) || own["to"] != "post.example.com" || kind != "" && kind != "chat" && kind != "normal" ||
+		!strings.Contains(own["from"], "@example.com/") || strings.TrimSpace(bodyOf(e)) == "" {
+		t.Fatalf("%v is answered with %+v", own, got)
 	}
 }
