@@ -94,8 +94,9 @@ func checkAnswer(t testing.TB, h *house, got answer) {
 	if got.member(t, "status") != float64(got.status) || got.member(t, "type") != "about:blank" || got.member(t, "code") == "" || got.member(t, "title") == "" {
 		t.Errorf("%d has the members %s", got.status, got.body)
 	}
-	if (got.status == 401) != (got.header.Get("WWW-Authenticate") == `Basic realm="posthorn", charset="UTF-8"`) {
-		t.Errorf("%d has WWW-Authenticate %q", got.status, got.header.Get("WWW-Authenticate"))
+	challenge := got.header.Get("WWW-Authenticate")
+	if known := challenge == `Basic realm="posthorn", charset="UTF-8"` || challenge == `Bearer realm="posthorn", error="invalid_token"`; (got.status == 401) != known {
+		t.Errorf("%d has WWW-Authenticate %q", got.status, challenge)
 	}
 }
 

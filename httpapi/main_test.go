@@ -44,11 +44,16 @@ func (v fakeVerifier) VerifyToken(_ context.Context, user string, text secret.Va
 }
 
 // fakeTokens keeps tokens.
-type fakeTokens struct{ kept []token.Token }
+type fakeTokens struct {
+	kept []token.Token
+	err  error // of AddToken
+}
 
 func (f *fakeTokens) AddToken(_ context.Context, t token.Token) error {
-	f.kept = append(f.kept, t)
-	return nil
+	if f.err == nil {
+		f.kept = append(f.kept, t)
+	}
+	return f.err
 }
 
 func (f *fakeTokens) Tokens(_ context.Context, owner message.JID) (owned []token.Token, err error) {

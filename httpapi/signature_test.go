@@ -44,9 +44,8 @@ func TestSignatures(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHouse(nil)
-			text := token.New()
-			h.tokens.kept = []token.Token{{Hash: token.Hash(text), Owner: me, Signing: secret.New(key)}}
-			c := call{body: body, header: map[string]string{"Authorization": "Bearer " + text.Reveal()}}
+			text := h.made(t, me, token.Request{Signing: secret.New(key)})
+			c := call{body: body, header: map[string]string{"Authorization": "Bearer " + text}}
 			for name, value := range test.header {
 				c.header[name] = value
 			}
