@@ -30,11 +30,15 @@ func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Val
 		return nil, fault.New(fault.Unauthenticated, "there are no tokens here: the administrator has to configure a store for them")
 	}
 	t, err := v.tokens.FindToken(ctx, token.Hash(text))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case t == nil || !t.Valid(began) || !v.speaksFor(t, user):
-		v.log.Info("login failed", "jid", user)
+	}
+	account := message.JID("") // whom the holder names
+	if user != "" {
+		account, err = v.account(user)
+	}
+	if err != nil || t == nil || !t.Valid(began) || user != "" && account != t.Owner || !v.serves(t.Owner) {
+		v.log.Info("login failed", "jid", account)
 		waitForStep(ctx, began, refusalStep)
 		return nil, fault.New(fault.Unauthenticated, "the token is unknown, revoked or expired, or another account's")
 	}
@@ -46,15 +50,8 @@ func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Val
 	return t, nil
 }
 
-// speaksFor reports whether t's owner is the user, and still one of those who may
-// send.
-func (v *Verifier) speaksFor(t *token.Token, user string) bool {
-	if _, served := v.hosts[t.Owner.Domain()]; !served {
-		return false
-	}
-	if user == "" {
-		return true
-	}
-	account, err := v.account(user)
-	return err == nil && account == message.JID(t.Owner)
+// serves reports whether an account is still on one of the hosts.
+func (v *Verifier) serves(account message.JID) bool {
+	_, served := v.hosts[account.Domain()]
+	return served
 }
