@@ -83,8 +83,8 @@ func ParseAccount(s string) (JID, error) {
 
 // ParseDomain reads a domain, and gives it the form in which addresses have it.
 func ParseDomain(s string) (string, error) {
-	account, err := ParseAccount("user@" + s)
-	if err != nil || account.Local() != "user" {
+	account, err := ParseRecipient("user@" + s)
+	if err != nil || account.Local() != "user" || !account.IsBare() {
 		return "", errors.New("is no domain")
 	}
 	return account.Domain(), nil

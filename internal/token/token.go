@@ -206,7 +206,7 @@ func ParseNetwork(text string) (netip.Prefix, error) {
 	if mapped := netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96); err == nil && network.Addr().Is4In6() {
 		network = mapped
 	}
-	if err != nil || !network.IsValid() {
+	if err != nil || !network.IsValid() || strings.Contains(text, "%") { // a zone
 		return netip.Prefix{}, fmt.Errorf("networks: %q has to be an address or a network, such as 192.0.2.0/24", text)
 	}
 	return network.Masked(), nil
