@@ -7,7 +7,8 @@
 //  2. A verdict that is remembered, under an HMAC and never as a password, is
 //     the answer.
 //  3. Else one probe asks, whoever else waits for the same answer; there are
-//     few at a time, and fewer for one account.
+//     few at a time, and fewer for one account. Who has guessed least goes first,
+//     and who has guessed too often has to wait: nobody is asked for them.
 //  4. The probe finds the server, by configuration or DNS (RFC 6120 §3.2,
 //     XEP-0368), opens a stream (§4), starts TLS and verifies the certificate
 //     (§5, §13.7), and reads what the server offers.
@@ -31,6 +32,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +51,8 @@ type Options struct {
 	Keeping       func() bool   // whether messages are only kept now, for want of a stream; nil: never
 	CacheSize     int           // verdicts of each sort, good and bad
 	Tokens        tokens        // nil: there are none
+	Failures      int           // wrong passwords for an account from one network within Window; 0: any number
+	Window        time.Duration // in which that many failures are forgotten
 	Log           *slog.Logger  // nil: silent
 	Metrics       prometheus.Registerer
 
@@ -70,6 +74,7 @@ type Verifier struct {
 	metrics       *metrics
 	tokens        tokens // nil: there are none
 	cache         *cache
+	throttle      *throttle
 	keeping       func() bool
 	flights       map[string]*flights // by domain; immutable after New
 	dialer        dialer
@@ -81,7 +86,7 @@ func New(o Options) (*Verifier, error) {
 	v := &Verifier{
 		log:     o.Log,
 		metrics: newMetrics(o.Metrics),
-		cache:   newCache(o.CacheTTL, o.StaleTTL, o.CacheSize),
+		cache:   newCache(o.CacheTTL, o.StaleTTL, o.Window, o.CacheSize),
 		keeping: o.Keeping,
 		tokens:  o.Tokens,
 		flights: map[string]*flights{},
@@ -90,6 +95,7 @@ func New(o Options) (*Verifier, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
+	v.throttle = newThrottle(o.Failures, o.Window, v.log, v.metrics)
 	if v.keeping == nil {
 		v.keeping = func() bool { return false }
 	}
@@ -104,7 +110,7 @@ func New(o Options) (*Verifier, error) {
 		return nil, err
 	}
 	for domain := range v.hosts {
-		v.flights[domain] = newFlights()
+		v.flights[domain] = newFlights(v.throttle)
 	}
 	v.defaultDomain, err = v.chooseDefault(o.DefaultDomain, o.Hosts)
 	return v, err
@@ -117,23 +123,37 @@ func (v *Verifier) Close() {
 	}
 }
 
-// Verify checks a password and gives the bare JID whose it is. The error is a
-// *fault.Error: Unauthenticated when the credentials are wrong, Unavailable
-// when the server cannot be asked now.
-func (v *Verifier) Verify(ctx context.Context, user string, password secret.Value) (message.JID, error) {
+// A question is one password for one account, from somewhere.
+type question struct {
+	account  message.JID
+	password secret.Value
+	mac      fingerprint // of both
+	from     network
+}
+
+// Verify checks a password that came from the client at that address, which is not
+// valid for one on this machine that has none. It gives the bare JID whose it is.
+// The error is a *fault.Error: Unauthenticated when the credentials are wrong,
+// Throttled when too many from there were, Unavailable when the server cannot be
+// asked now.
+func (v *Verifier) Verify(ctx context.Context, user string, password secret.Value, client netip.Addr) (message.JID, error) {
 	began := time.Now()
 	account, err := v.account(user)
 	if err != nil {
 		return "", err
 	}
-	err = v.verdict(ctx, account, password)
+	err = v.verdict(ctx, question{account, password, v.cache.mac(account, password), networkOf(client)})
+	var slow *throttledError
 	switch {
 	case err == nil:
 		return account, nil
 	case errors.Is(err, errRefused):
-		v.log.Info("login failed", "jid", account)
+		// deploy/fail2ban reads this line.
+		v.log.Info("login failed", "jid", account, "addr", inLog(client))
 		waitForStep(ctx, began, refusalStep)
 		return "", fault.New(fault.Unauthenticated, "wrong user name or password")
+	case errors.As(err, &slow):
+		return "", fault.Wrap(err, fault.Throttled, "too many wrong passwords came from your address: wait, as Retry-After says").After(slow.wait)
 	case reasonOf(err, Broken) == Busy:
 		v.metrics.probes.WithLabelValues(string(Busy)).Inc()
 		return "", fault.Wrap(err, fault.Unavailable, "too many passwords are being checked: try again")
@@ -141,57 +161,92 @@ func (v *Verifier) Verify(ctx context.Context, user string, password secret.Valu
 	return "", fault.Wrap(err, fault.Unavailable, "the XMPP server for %s cannot check passwords now: try again later", account.Domain())
 }
 
-// verdict is nil for the account's password and errRefused for another one.
-// Any other error means that the server could not be asked.
-func (v *Verifier) verdict(ctx context.Context, account message.JID, password secret.Value) error {
-	host, served := v.hosts[account.Domain()]
-	if !served || !possible(password) {
-		return errRefused
+// verdict is nil for the account's password, errRefused for another one, and a
+// *throttledError where it is not told. Any other error means that the server could
+// not be asked.
+func (v *Verifier) verdict(ctx context.Context, q question) error {
+	host, served := v.hosts[q.account.Domain()]
+	if !served || !possible(q.password) {
+		return v.refuse(q)
 	}
-	mac := v.cache.mac(account, password)
-	switch verdict := v.cache.get(account, mac); verdict {
+	switch verdict := v.cache.get(q.account, q.mac); verdict {
 	case good:
-		v.metrics.cache.WithLabelValues("hit").Inc()
-		return nil
+		return v.accept(q, "hit")
 	case bad:
 		v.metrics.cache.WithLabelValues("negative").Inc()
-		return errRefused
+		return v.refuse(q)
 	}
-	if v.revives(account, mac) {
-		return nil
+	if v.revives(q) {
+		return v.accept(q, "stale")
 	}
-	err := v.flights[account.Domain()].share(ctx, mac, account, func(ctx context.Context) error {
-		return v.probe(ctx, host, account, mac, password)
+	err := v.flights[q.account.Domain()].share(ctx, v.ticket(q), func(ctx context.Context) error {
+		return v.probe(ctx, host, q)
 	})
-	if err != nil && ctx.Err() == nil && v.revives(account, mac) {
-		return nil
+	if err != nil && ctx.Err() == nil && v.revives(q) {
+		return v.accept(q, "stale")
+	}
+	if err == nil {
+		v.cache.settle(q.account, q.mac, q.from)
 	}
 	v.metrics.cache.WithLabelValues("miss").Inc()
 	return err
 }
 
+// accept lets a remembered password pass, whoever guesses, where it was right
+// before. From elsewhere it is one more guess: one who has used up theirs would
+// else learn from it which is right, as fast as they can ask.
+func (v *Verifier) accept(q question, how string) error {
+	if !v.cache.home(q.account, q.mac, q.from) {
+		if err := v.throttle.check(q.account, q.from); err != nil {
+			return err
+		}
+		v.cache.settle(q.account, q.mac, q.from)
+	}
+	v.metrics.cache.WithLabelValues(how).Inc()
+	return nil
+}
+
+// refuse counts a guess that nobody need be asked about, so that it does not
+// differ from others.
+func (v *Verifier) refuse(q question) error {
+	if err := v.throttle.take(q.account, q.from); err != nil {
+		return err
+	}
+	return errRefused
+}
+
 // revives reports whether a password counts although nobody can be asked about
 // it. Its verdict grows no younger by that.
-func (v *Verifier) revives(account message.JID, mac fingerprint) bool {
-	if !v.flights[account.Domain()].silence.lasts() || v.cache.get(account, mac) != stale || !v.keeping() {
-		return false
+func (v *Verifier) revives(q question) bool {
+	return v.flights[q.account.Domain()].silence.lasts() && v.cache.get(q.account, q.mac) == stale && v.keeping()
+}
+
+// ticket is a question's place in the queue. A password that was right lately is
+// no guess, and one about which nobody could be asked is counted once, or those
+// who try theirs again through an outage would be taken for guessers; but counted
+// it is, since an answer that messages are kept tells the right one then.
+func (v *Verifier) ticket(q question) ticket {
+	likely := v.cache.get(q.account, q.mac) == stale
+	return ticket{
+		account: q.account, mac: q.mac, from: q.from, likely: likely,
+		free:   likely || v.cache.wasAsked(q.mac),
+		exempt: likely && v.cache.home(q.account, q.mac, q.from),
 	}
-	v.metrics.cache.WithLabelValues("stale").Inc()
-	return true
 }
 
 // probe asks the server, remembers its verdict, and logs why there was none:
 // those who wait for it may all have gone.
-func (v *Verifier) probe(ctx context.Context, host Host, account message.JID, mac fingerprint, password secret.Value) error {
+func (v *Verifier) probe(ctx context.Context, host Host, q question) error {
 	began := time.Now()
-	err := v.ask(ctx, host, account, password)
+	err := v.ask(ctx, host, q.account, q.password)
 	v.metrics.seconds.Observe(time.Since(began).Seconds())
 	switch {
 	case err == nil:
-		v.cache.put(account, mac, good)
+		v.cache.put(q.account, q.mac, good)
 	case errors.Is(err, errRefused):
-		v.cache.put(account, mac, bad)
+		v.cache.put(q.account, q.mac, bad)
 	default:
+		v.cache.unanswered(q.mac)
 		v.log.Warn("password not checked", "jid", host.Domain, "err", err)
 	}
 	v.metrics.probes.WithLabelValues(outcome(err)).Inc()

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,21 +35,26 @@ type fingerprint [sha256.Size]byte
 // Good verdicts are one for each account, so that the old password is refused
 // at once when the new one was used; an account that has two valid passwords
 // in turns is asked about more often. Bad ones are by fingerprint and apart:
-// no flood of wrong passwords pushes out a good one.
+// no flood of wrong passwords pushes out a good one. So are questions that got no
+// verdict, which are remembered to be counted once as guesses.
 type cache struct {
 	key [sha256.Size]byte // random, made at start; immutable
 	ttl time.Duration     // how long a good verdict is good; what lives longer is stale
 
-	mu   sync.Mutex // guards both
-	good bounded[message.JID]
-	bad  bounded[fingerprint]
+	mu    sync.Mutex // guards them all
+	good  bounded[message.JID]
+	bad   bounded[fingerprint]
+	asked bounded[fingerprint]
 }
 
-func newCache(ttl, staleTTL time.Duration, size int) *cache {
+// newCache makes a cache that knows for askedTTL what it was told of questions
+// without a verdict.
+func newCache(ttl, staleTTL, askedTTL time.Duration, size int) *cache {
 	c := &cache{ttl: ttl}
 	_, _ = rand.Read(c.key[:]) // never fails: crypto/rand ends the program instead
 	c.good = bounded[message.JID]{size: size, life: max(ttl, staleTTL), entries: map[message.JID]entry{}}
 	c.bad = bounded[fingerprint]{size: size, life: min(ttl, refusalTTL), entries: map[fingerprint]entry{}}
+	c.asked = bounded[fingerprint]{size: size, life: askedTTL, entries: map[fingerprint]entry{}}
 	return c
 }
 
@@ -83,18 +89,63 @@ func (c *cache) put(account message.JID, mac fingerprint, is verdict) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if is == good {
-		c.good.put(account, entry{mac, time.Now()})
+		last, _ := c.good.get(account)
+		if !last.is(mac) {
+			last.from = nil
+		}
+		c.good.put(account, entry{mac, time.Now(), last.from})
 		return
 	}
-	c.bad.put(mac, entry{mac, time.Now()})
+	c.bad.put(mac, entry{mac: mac, at: time.Now()})
 	if last, found := c.good.get(account); found && last.is(mac) {
 		delete(c.good.entries, account) // once refused, a password is never stale
 	}
 }
 
+// maxHomes is how many networks an account is known to be at home in: of one who
+// sends from more, those from which they sent last.
+const maxHomes = 4
+
+// settle remembers that the account's right password came from there.
+func (c *cache) settle(account message.JID, mac fingerprint, from network) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, found := c.good.get(account)
+	if !found || !last.is(mac) || slices.Contains(last.from, from) {
+		return
+	}
+	last.from = append(slices.Clone(last.from[max(0, len(last.from)+1-maxHomes):]), from)
+	c.good.entries[account] = last
+}
+
+// home reports whether this password, when it was right, came from there.
+func (c *cache) home(account message.JID, mac fingerprint, from network) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, found := c.good.get(account)
+	return found && last.is(mac) && slices.Contains(last.from, from)
+}
+
+// unanswered remembers that there was no verdict, and wasAsked tells that.
+func (c *cache) unanswered(mac fingerprint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, found := c.asked.get(mac); !found {
+		c.asked.put(mac, entry{mac: mac, at: time.Now()})
+	}
+}
+
+func (c *cache) wasAsked(mac fingerprint) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, found := c.asked.get(mac)
+	return found
+}
+
 type entry struct {
-	mac fingerprint
-	at  time.Time // of the verdict
+	mac  fingerprint
+	at   time.Time // of the verdict
+	from []network // where a good one came from, the last at the end; never written to
 }
 
 func (e entry) is(mac fingerprint) bool { return hmac.Equal(e.mac[:], mac[:]) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func TestQueueTellsNothing(t *testing.T) {
 			var mu sync.Mutex
 			for n := range maxAccountWaiting {
 				all.Go(func() {
-					_, _ = r.Verify(t.Context(), "me@example.com", secret.New(fmt.Sprint("wrong", n)))
+					_, _ = r.Verify(t.Context(), "me@example.com", secret.New(fmt.Sprint("wrong", n)), netip.Addr{})
 					mu.Lock()
 					defer mu.Unlock()
 					times[i] = append(times[i], time.Since(began))
@@ -70,7 +71,9 @@ func TestSilentHost(t *testing.T) {
 		})
 		var all sync.WaitGroup
 		for n := range 2 * maxProbes {
-			all.Go(func() { _, _ = r.Verify(t.Context(), fmt.Sprintf("user%d@silent.example", n), secret.New("x")) })
+			all.Go(func() {
+				_, _ = r.Verify(t.Context(), fmt.Sprintf("user%d@silent.example", n), secret.New("x"), netip.Addr{})
+			})
 		}
 		synctest.Wait()
 		began := time.Now()

@@ -18,9 +18,13 @@ const (
 	// maxAccountProbes keeps wrong passwords for one account, from wherever
 	// they come, from taking every turn.
 	maxAccountProbes = 2
+	// reservedProbes of a host's turns, and one of an account's, are for networks
+	// from which no wrong password came lately.
+	reservedProbes = 4
 	// maxAccountWaiting and maxWaiting bound the goroutines that wait for a
-	// turn, for one account and one host.
-	maxAccountWaiting = 32
+	// turn, for one account and one host. More for one account would not have
+	// theirs within probeTimeout, two at a time of turnStep each.
+	maxAccountWaiting = 256
 	maxWaiting        = 1024
 	// A refused probe keeps its turn for a multiple of turnStep. Else those who
 	// queue for an account that does not exist, which takes the server less
@@ -33,35 +37,55 @@ const (
 // turns from the others. Those who ask the same thing at the same
 // time share one probe, and it outlives any of them. (x/sync/singleflight
 // does not tell when its goroutine has ended, and close has to.)
+//
+// Who waits for a turn waits in the order of what is owed for wrong passwords: one
+// who guesses comes after one who does not, however many guesses there are and
+// from however many networks, and makes room for them where there is none left.
 type flights struct {
-	ctx     context.Context // ends with close
-	stop    context.CancelFunc
-	running sync.WaitGroup
-	turns   chan struct{} // holds one for each probe that runs; capacity maxProbes
-	silence silence
+	ctx      context.Context // ends with close
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+	throttle *throttle
+	silence  silence
 
 	mu       sync.Mutex // guards what follows
 	shared   map[fingerprint]*flight
-	accounts map[message.JID]*queue
+	waiting  []*flight // those of shared that have no turn, in the order in which they came
+	flying   int       // those that have one
+	accounts map[message.JID]*traffic
+	networks map[network]int // flights from each
+}
+
+// traffic is what one account has under way.
+type traffic struct {
+	flights int // waiting and flying
+	flying  int
+}
+
+// A ticket is what a flight's turn depends on.
+type ticket struct {
+	account message.JID
+	mac     fingerprint
+	from    network
+	likely  bool // the password was right lately
+	free    bool // it is not counted as a guess
+	exempt  bool // it is asked about whoever has guessed
 }
 
 // A flight is one probe. Its err is written before done is closed.
 type flight struct {
+	ticket
+	turn chan error // gets one: nil to fly, or why not; capacity 1, so that who sends never waits
 	done chan struct{}
 	err  error
 }
 
-// A queue is what one account has under way.
-type queue struct {
-	turns   chan struct{} // capacity maxAccountProbes
-	flights int           // running and waiting; guarded by flights.mu
-}
-
-func newFlights() *flights {
+func newFlights(t *throttle) *flights {
 	f := &flights{
-		turns:    make(chan struct{}, maxProbes),
+		throttle: t,
 		shared:   map[fingerprint]*flight{},
-		accounts: map[message.JID]*queue{},
+		accounts: map[message.JID]*traffic{},
+		networks: map[network]int{},
 	}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
@@ -74,8 +98,8 @@ func (f *flights) close() {
 
 // share gives the result of probe, which may be one that another has started.
 // When ctx ends, the caller goes and the probe stays.
-func (f *flights) share(ctx context.Context, mac fingerprint, account message.JID, probe func(context.Context) error) error {
-	it, err := f.join(mac, account, probe)
+func (f *flights) share(ctx context.Context, t ticket, probe func(context.Context) error) error {
+	it, err := f.join(t, probe)
 	if err != nil {
 		return err
 	}
@@ -87,58 +111,56 @@ func (f *flights) share(ctx context.Context, mac fingerprint, account message.JI
 	}
 }
 
-func (f *flights) join(mac fingerprint, account message.JID, probe func(context.Context) error) (*flight, error) {
+func (f *flights) join(t ticket, probe func(context.Context) error) (*flight, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if it, found := f.shared[mac]; found {
+	if it, found := f.shared[t.mac]; found {
 		return it, nil
 	}
-	q := f.accounts[account]
-	if q == nil {
-		q = &queue{turns: make(chan struct{}, maxAccountProbes)}
+	if err := f.allow(t); err != nil {
+		return nil, err
 	}
-	if len(f.shared) >= maxWaiting || q.flights >= maxAccountWaiting {
+	if !f.makeRoom(t) {
 		return nil, &ProbeError{Busy, "", errQueueFull}
 	}
-	q.flights++
-	f.accounts[account] = q
-	it := &flight{done: make(chan struct{})}
-	f.shared[mac] = it
+	it := &flight{ticket: t, turn: make(chan error, 1), done: make(chan struct{})}
+	f.enter(it)
+	if f.mayFly(t) {
+		f.launch(it)
+	} else {
+		f.waiting = append(f.waiting, it)
+	}
 	f.running.Go(func() {
-		it.err = f.fly(q, probe)
-		f.leave(mac, account, q)
+		it.err = f.fly(it, probe)
 		close(it.done)
 	})
 	return it, nil
 }
 
-// fly waits for the account's turn first: who waits for that must not hold up
-// others.
-func (f *flights) fly(q *queue, probe func(context.Context) error) error {
+// fly waits for the flight's turn, and lands.
+func (f *flights) fly(it *flight, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(f.ctx, probeTimeout)
 	defer cancel()
-	for _, turns := range []chan struct{}{q.turns, f.turns} {
-		select {
-		case turns <- struct{}{}:
-			defer func() { <-turns }()
-		case <-ctx.Done():
-			return &ProbeError{Busy, "", ctx.Err()}
-		}
+	var err error
+	select {
+	case err = <-it.turn:
+	case <-ctx.Done():
+		f.dismiss(it, &ProbeError{Busy, "", ctx.Err()})
+		err = <-it.turn
 	}
+	if err != nil {
+		f.leave(it, false)
+		return err
+	}
+	defer f.leave(it, true)
 	began := time.Now()
-	err := probe(ctx)
+	err = probe(ctx)
 	f.silence.note(ctx, began, err)
-	if errors.Is(err, errRefused) {
+	switch {
+	case err == nil && !it.free:
+		f.throttle.forgive(it.account, it.from)
+	case errors.Is(err, errRefused):
 		waitForStep(ctx, began, turnStep)
 	}
 	return err
-}
-
-func (f *flights) leave(mac fingerprint, account message.JID, q *queue) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.shared, mac)
-	if q.flights--; q.flights == 0 {
-		delete(f.accounts, account)
-	}
 }

@@ -11,6 +11,8 @@ type metrics struct {
 	probes  *prometheus.CounterVec // outcome: see outcome
 	seconds prometheus.Histogram
 	cache   *prometheus.CounterVec // result: hit, miss, negative or stale
+
+	throttled *prometheus.CounterVec // by: account or network
 }
 
 // newMetrics registers with r, or nowhere when r is nil. Every label value is
@@ -31,6 +33,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "posthorn_auth_cache_total",
 			Help: "Password checks, by what was remembered: that it is right (hit), wrong (negative), nothing (miss), or that it was right, while the server is silent (stale).",
 		}, []string{"result"}),
+	}
+	m.throttled = factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "posthorn_auth_throttled_total",
+		Help: "Passwords that were not checked, for too many wrong ones from there for the account, or for any (network).",
+	}, []string{"by"})
+	for _, by := range []string{byAccount, byNetwork} {
+		m.throttled.WithLabelValues(by)
 	}
 	for _, result := range []string{"hit", "miss", "negative", "stale"} {
 		m.cache.WithLabelValues(result)

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/netip"
 	"regexp"
 	"runtime"
 	"strings"
@@ -191,7 +192,7 @@ func (b buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
 
 // verify asks about me@example.com.
 func (r *rig) verify(password string) error {
-	jid, err := r.Verify(r.t.Context(), "me@"+domain, secret.New(password))
+	jid, err := r.Verify(r.t.Context(), "me@"+domain, secret.New(password), netip.Addr{})
 	if err == nil && jid != message.JID("me@"+domain) {
 		r.t.Errorf("Verify() = %q", jid)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func TestServers(t *testing.T) {
 				{"me@example.com", "\u0221 \U0001f600", fault.Unauthenticated},
 				{"you@example.com", test.password, fault.Unauthenticated},
 			} {
-				_, err := v.Verify(t.Context(), try.user, secret.New(try.password))
+				_, err := v.Verify(t.Context(), try.user, secret.New(try.password), netip.Addr{})
 				if kindOf(err) != try.want {
 					t.Errorf("Verify(%q, %q) = %v, want kind %d", try.user, try.password, err, try.want)
 				}
@@ -161,11 +162,11 @@ func TestEjabberdDeniesAtBind(t *testing.T) {
 	p := xmpptest.StartEjabberd(t, xmpptest.EjabberdOptions{Extra: "acl: {blocked: {user: blocked}}"})
 	p.Users(t, "secret", "me@example.com", "blocked@example.com")
 	v := at(t, &p.Server, nil)
-	if _, err := v.Verify(t.Context(), "me", secret.New("secret")); err != nil {
+	if _, err := v.Verify(t.Context(), "me", secret.New("secret"), netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := v.Verify(t.Context(), "blocked", secret.New("secret"))
-	_, wrong := v.Verify(t.Context(), "blocked", secret.New("wrong"))
+	_, err := v.Verify(t.Context(), "blocked", secret.New("secret"), netip.Addr{})
+	_, wrong := v.Verify(t.Context(), "blocked", secret.New("wrong"), netip.Addr{})
 	if kindOf(err) != fault.Unauthenticated || err.Error() != wrong.Error() {
 		t.Errorf("Verify() = %v, and for a wrong password %v", err, wrong)
 	}
@@ -193,10 +194,10 @@ func TestEjabberdBans(t *testing.T) {
 			v := at(t, &p.Server, nil)
 			var wait sync.WaitGroup
 			for n := range 30 {
-				wait.Go(func() { _, _ = v.Verify(t.Context(), fmt.Sprintf("ghost%d", n), secret.New("wrong")) })
+				wait.Go(func() { _, _ = v.Verify(t.Context(), fmt.Sprintf("ghost%d", n), secret.New("wrong"), netip.Addr{}) })
 			}
 			wait.Wait()
-			_, err := v.Verify(t.Context(), "me", secret.New("secret"))
+			_, err := v.Verify(t.Context(), "me", secret.New("secret"), netip.Addr{})
 			if kindOf(err) != test.want {
 				t.Errorf("Verify() = %v, want kind %d", err, test.want)
 			}
@@ -227,7 +228,7 @@ func TestEjabberdKnowsAnotherHash(t *testing.T) {
 		t.Errorf("Check() = %+v, %v", report, err)
 	}
 	for given, want := range map[string]fault.Kind{"secret": fault.Internal, "wrong": fault.Unauthenticated} {
-		if _, err := v.Verify(t.Context(), "me", secret.New(given)); kindOf(err) != want {
+		if _, err := v.Verify(t.Context(), "me", secret.New(given), netip.Addr{}); kindOf(err) != want {
 			t.Errorf("Verify(%q) = %v, want kind %d", given, err, want)
 		}
 	}
@@ -239,7 +240,7 @@ func TestProsodyKeepsSilent(t *testing.T) {
 	p := xmpptest.StartProsody(t, xmpptest.Options{LogLevel: "debug"})
 	p.Users(t, "hunter2-of-mine", "me@example.com")
 	v := at(t, &p.Server, nil)
-	if _, err := v.Verify(t.Context(), "me", secret.New("hunter2-of-mine")); err != nil {
+	if _, err := v.Verify(t.Context(), "me", secret.New("hunter2-of-mine"), netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
 	if log := p.Log(); strings.Contains(log, "hunter2-of-mine") || !strings.Contains(log, "me@example.com") {
@@ -262,7 +263,7 @@ func BenchmarkProbe(b *testing.B) {
 			p.Users(b, "secret", "me@example.com")
 			v := at(b, p, nil)
 			for b.Loop() {
-				if _, err := v.Verify(context.Background(), "me", secret.New("secret")); err != nil {
+				if _, err := v.Verify(context.Background(), "me", secret.New("secret"), netip.Addr{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -282,7 +283,7 @@ func BenchmarkCached(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := v.Verify(context.Background(), "me@example.com", secret.New(password)); err != nil {
+			if _, err := v.Verify(context.Background(), "me@example.com", secret.New(password), netip.Addr{}); err != nil {
 				b.Error(err)
 			}
 		}

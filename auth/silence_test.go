@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -316,7 +317,7 @@ func TestWhoGoesRevivesNothing(t *testing.T) {
 				defer cancel()
 				var asked sync.WaitGroup
 				asked.Go(func() {
-					_, err := w.Verify(ctx, "me@example.com", secret.New(password))
+					_, err := w.Verify(ctx, "me@example.com", secret.New(password), netip.Addr{})
 					w.note(err)
 					checkReason(t, err, Timeout)
 				})
@@ -348,7 +349,7 @@ func TestBusyRevivesNothing(t *testing.T) {
 		var others sync.WaitGroup
 		for i := range 3 * maxProbes {
 			others.Go(func() {
-				_, err := w.Verify(t.Context(), fmt.Sprintf("user%d@example.com", i), secret.New("x"))
+				_, err := w.Verify(t.Context(), fmt.Sprintf("user%d@example.com", i), secret.New("x"), netip.Addr{})
 				if kind := kindOf(err); kind != wrong && kind != unavailable {
 					t.Errorf("user%d: %v", i, err)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,7 +55,7 @@ func TestOneAnswer(t *testing.T) {
 			{"me@example.com", strings.Repeat("x", maxPasswordBytes+1)},
 		} {
 			began := time.Now()
-			_, err := r.Verify(t.Context(), try.user, secret.New(try.password))
+			_, err := r.Verify(t.Context(), try.user, secret.New(try.password), netip.Addr{})
 			r.note(err)
 			if kindOf(err) != fault.Unauthenticated || fault.Of(err).Public != "wrong user name or password" {
 				t.Errorf("Verify(%q, %.10q) = %v", try.user, try.password, err)
@@ -249,7 +250,7 @@ func TestCollapse(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var first, others sync.WaitGroup
 		first.Go(func() {
-			_, err := r.Verify(ctx, "me@example.com", secret.New(password))
+			_, err := r.Verify(ctx, "me@example.com", secret.New(password), netip.Addr{})
 			if kindOf(err) != fault.Unavailable || !errors.Is(err, context.Canceled) {
 				t.Errorf("who went away got %v", err)
 			}
@@ -257,7 +258,7 @@ func TestCollapse(t *testing.T) {
 		synctest.Wait()
 		for range 100 {
 			others.Go(func() {
-				if _, err := r.Verify(t.Context(), "me@example.com", secret.New(password)); err != nil {
+				if _, err := r.Verify(t.Context(), "me@example.com", secret.New(password), netip.Addr{}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -287,7 +288,7 @@ func TestTurns(t *testing.T) {
 		var all sync.WaitGroup
 		ask := func(user, password string) {
 			all.Go(func() {
-				_, err := r.Verify(t.Context(), user, secret.New(password))
+				_, err := r.Verify(t.Context(), user, secret.New(password), netip.Addr{})
 				if kindOf(err) != fault.Unavailable {
 					t.Errorf("Verify() = %v", err)
 				}
@@ -346,7 +347,7 @@ func TestClose(t *testing.T) {
 
 func TestCacheIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCache(time.Minute, time.Hour, 10)
+		c := newCache(time.Minute, time.Hour, time.Minute, 10)
 		mine := c.mac("me@example.com", secret.New("mine"))
 		c.put("me@example.com", mine, good)
 		for i := range 1000 {
@@ -370,12 +371,12 @@ func TestCacheIsBounded(t *testing.T) {
 // TestFingerprints: another account with the same password, or the same letters
 // shared out otherwise, is another fingerprint; so is another start.
 func TestFingerprints(t *testing.T) {
-	c := newCache(time.Minute, time.Hour, 1)
+	c := newCache(time.Minute, time.Hour, time.Minute, 1)
 	seen := map[fingerprint]bool{
-		c.mac("a@b", secret.New("cd")):                                   true,
-		c.mac("a@bc", secret.New("d")):                                   true,
-		c.mac("b@b", secret.New("cd")):                                   true,
-		newCache(time.Minute, time.Hour, 1).mac("a@b", secret.New("cd")): true,
+		c.mac("a@b", secret.New("cd")): true,
+		c.mac("a@bc", secret.New("d")): true,
+		c.mac("b@b", secret.New("cd")): true,
+		newCache(time.Minute, time.Hour, time.Minute, 1).mac("a@b", secret.New("cd")): true,
 	}
 	if len(seen) != 4 || !seen[c.mac("a@b", secret.New("cd"))] {
 		t.Error("fingerprints collide, or change")

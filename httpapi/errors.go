@@ -12,7 +12,7 @@ import (
 // A row says how a kind of failure is told to the client.
 type row struct {
 	status int
-	title  string // the status's name in RFC 9110 §15 (RFC 9457 §4.2.1)
+	title  string // the status's name in RFC 9110 §15 or RFC 6585 (RFC 9457 §4.2.1)
 	retry  int    // seconds, for Retry-After; 0: trying again is no use, or not ours to advise
 }
 
@@ -32,6 +32,8 @@ var rows = [...]row{
 	fault.Unsupported:      {415, "Unsupported Media Type", 0},
 	fault.Unsendable:       {422, "Unprocessable Content", 0},
 	fault.Rejected:         {422, "Unprocessable Content", 0},
+	fault.Throttled:        {429, "Too Many Requests", 30},
+	fault.RateLimited:      {429, "Too Many Requests", 1},
 	fault.RemoteFailed:     {502, "Bad Gateway", 60},
 	fault.Unavailable:      {503, "Service Unavailable", 10},
 	fault.Unconfirmed:      {504, "Gateway Timeout", 10},
@@ -46,7 +48,7 @@ func rowOf(kind fault.Kind) row {
 }
 
 // forGood reports whether trying again cannot help.
-func forGood(kind fault.Kind) bool { return rowOf(kind).status < 500 }
+func forGood(kind fault.Kind) bool { return rowOf(kind).status < 500 && rowOf(kind).retry == 0 }
 
 // successes are the statuses of the answers that tell of no failure.
 var successes = [...]int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent, http.StatusMultiStatus}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -30,8 +31,8 @@ func (x *exchange) fail(f *fault.Error, results []result) {
 	row := rowOf(f.Kind)
 	p := problem{Type: "about:blank", Title: row.title, Status: row.status, Detail: x.detail(f), Code: f.Kind.String(), Results: results}
 	header := x.w.Header()
-	if row.retry > 0 {
-		header.Set("Retry-After", strconv.Itoa(row.retry))
+	if seconds := retryAfter(f); seconds > 0 {
+		header.Set("Retry-After", strconv.Itoa(seconds))
 	}
 	switch row.status {
 	case http.StatusUnauthorized:
@@ -45,6 +46,14 @@ func (x *exchange) fail(f *fault.Error, results []result) {
 		header.Set("Connection", "close")
 	}
 	x.reply(row.status, "application/problem+json", p)
+}
+
+// retryAfter is in whole seconds (RFC 9110 §10.2.3), none of which is too few.
+func retryAfter(f *fault.Error) int {
+	if f.Wait > 0 {
+		return int((f.Wait + time.Second - 1) / time.Second)
+	}
+	return rowOf(f.Kind).retry
 }
 
 // detail is the line for the client. Of a mistake of ours it says where in the

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A Kind says what sort of failure an Error is. The list is closed: every
@@ -32,6 +33,8 @@ const (
 	Unsupported                  // a media type, charset or encoding we do not read
 	Unsendable                   // understood, but no message can be made of it
 	Rejected                     // the server ended the stream because of this message, twice
+	Throttled                    // too many wrong passwords: no more are checked now
+	RateLimited                  // more messages than one sender may send
 	RemoteFailed                 // the recipient's server failed
 	Unavailable                  // nothing can be sent or checked now
 	Unconfirmed                  // written, but no answer in time: it may have been delivered
@@ -56,6 +59,8 @@ var names = [kinds]string{
 	Unsupported:      "unsupported",
 	Unsendable:       "unsendable",
 	Rejected:         "rejected",
+	Throttled:        "throttled",
+	RateLimited:      "rate-limited",
 	RemoteFailed:     "remote-failed",
 	Unavailable:      "unavailable",
 	Unconfirmed:      "unconfirmed",
@@ -89,7 +94,8 @@ type Error struct {
 	Public string // one line a person can act on, without secrets
 	Err    error  // the cause, for the log; may be nil
 
-	Passing bool // it may be otherwise later, without anybody's doing
+	Passing bool          // it may be otherwise later, without anybody's doing
+	Wait    time.Duration // until trying again makes sense; 0: as long as for others of the kind
 }
 
 // New makes an Error without a cause; format and args give the public line.
@@ -106,6 +112,12 @@ func Wrap(err error, kind Kind, format string, args ...any) *Error {
 // MayPass says of e that trying again later makes sense, and gives it back.
 func (e *Error) MayPass() *Error {
 	e.Passing = true
+	return e
+}
+
+// After says of e how long to wait until trying again, and gives it back.
+func (e *Error) After(wait time.Duration) *Error {
+	e.Wait = wait
 	return e
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -48,7 +49,7 @@ func openCheck(ctx context.Context, name string, server *xmpptest.Server, ttl ti
 }
 
 func (c *check) ask(ctx context.Context) error {
-	_, err := c.asker.Verify(ctx, eight[0], secret.New(password))
+	_, err := c.asker.Verify(ctx, eight[0], secret.New(password), netip.Addr{})
 	return err
 }
 
