@@ -28,7 +28,7 @@ func TestEveryKindHasARow(t *testing.T) {
 			t.Errorf("kinds %d and %d share the code %q", kind, other, kind)
 		}
 		codes[kind.String()] = kind
-		if needed := row.status == 502 || row.status == 503 || row.status == 504; needed != (row.retry > 0) {
+		if needed := row.status == 429 || row.status == 502 || row.status == 503 || row.status == 504; needed != (row.retry > 0) {
 			t.Errorf("kind %d, status %d, has Retry-After %d", kind, row.status, row.retry)
 		}
 	}
@@ -53,7 +53,7 @@ func TestEveryKindAnswers(t *testing.T) {
 			if (kind == fault.Internal) != !strings.Contains(detail, "why it is") || strings.Contains(got.body, "cause\"") || strings.Contains(got.body, "the cause\"") {
 				t.Fatalf("the detail is %q", detail)
 			}
-			if got.status >= 502 != (got.header.Get("Retry-After") != "") {
+			if (got.status == 429 || got.status >= 502) != (got.header.Get("Retry-After") != "") {
 				t.Fatalf("%d with Retry-After %q", got.status, got.header.Get("Retry-After"))
 			}
 			warned := strings.Contains(h.log.String(), "level=WARN")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"testing"
@@ -24,8 +25,10 @@ import (
 // nothing verifies and delivers at once.
 type nothing struct{}
 
-func (nothing) Verify(context.Context, string, secret.Value) (message.JID, error) { return me, nil }
-func (nothing) VerifyToken(context.Context, string, secret.Value) (*token.Token, error) {
+func (nothing) Verify(context.Context, string, secret.Value, netip.Addr) (message.JID, error) {
+	return me, nil
+}
+func (nothing) VerifyToken(context.Context, string, secret.Value, netip.Addr) (*token.Token, error) {
 	return &token.Token{Owner: me}, nil
 }
 func (nothing) Deliver(_ context.Context, r message.Request) ([]message.Outcome, error) {

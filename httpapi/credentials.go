@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/base64"
-	"net/netip"
 	"strings"
 
 	"posthorn/internal/fault"
@@ -24,11 +23,11 @@ func (x *exchange) identify(c credential) error {
 	var err error
 	if c.token {
 		x.bearer = c.user == ""
-		if x.token, err = x.verifier.VerifyToken(x.r.Context(), c.user, c.secret); err == nil {
+		if x.token, err = x.verifier.VerifyToken(x.r.Context(), c.user, c.secret, x.client()); err == nil {
 			from = x.token.Owner
 		}
 	} else {
-		from, err = x.verifier.Verify(x.r.Context(), c.user, c.secret)
+		from, err = x.verifier.Verify(x.r.Context(), c.user, c.secret, x.client())
 	}
 	switch {
 	case err != nil:
@@ -44,12 +43,6 @@ func (x *exchange) identify(c credential) error {
 
 func (h *Handler) maySend(from message.JID) bool {
 	return len(h.options.Senders) == 0 || from.In(h.options.Senders)
-}
-
-// client is the address that the request came from; not valid where that has none.
-func (x *exchange) client() netip.Addr {
-	peer, _ := netip.ParseAddrPort(x.r.RemoteAddr)
-	return peer.Addr().Unmap()
 }
 
 // credential reads the header Authorization, of RFC 7617 or RFC 6750, or else the

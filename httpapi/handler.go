@@ -4,13 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/quota"
 	"posthorn/internal/secret"
 	"posthorn/internal/token"
 )
@@ -29,6 +32,11 @@ type Options struct {
 	Senders         []string // JIDs and domains that may send; empty: all
 	Version         string
 
+	TrustedProxies    []netip.Prefix // whose word on the client's address counts
+	TrustUnix         bool           // so does that of who connects by a Unix socket
+	MessagesPerSecond int            // of one sender; 0: any number
+	Burst             int            // as many at once
+
 	Stream func() string // "up", "down" or "refused"
 	Store  func() string // "ok", "off" or "failing"
 	Ready  func() bool   // whether a message could be sent or kept now
@@ -38,10 +46,11 @@ type Options struct {
 }
 
 // A verifier proves that a password or a token is the user's. It gives the bare
-// JID of the account, or the token, or a *fault.Error.
+// JID of the account, or the token, or a *fault.Error. The client's address is not
+// valid where it has none.
 type verifier interface {
-	Verify(ctx context.Context, user string, password secret.Value) (message.JID, error)
-	VerifyToken(ctx context.Context, user string, text secret.Value) (*token.Token, error)
+	Verify(ctx context.Context, user string, password secret.Value, client netip.Addr) (message.JID, error)
+	VerifyToken(ctx context.Context, user string, text secret.Value, client netip.Addr) (*token.Token, error)
 }
 
 // A deliverer delivers the messages of one request and says what became of each,
@@ -53,7 +62,8 @@ type deliverer interface {
 	Find(ctx context.Context, sender message.JID, id string) ([]message.Record, error)
 }
 
-// A Handler answers posthorn's requests. Immutable after New.
+// A Handler answers posthorn's requests. Immutable after New, save for what is
+// counted.
 type Handler struct {
 	options   Options
 	verifier  verifier
@@ -62,6 +72,8 @@ type Handler struct {
 	base      string          // Path, without a slash at its end
 	origins   map[string]bool // CORSOrigins
 	foreign   *http.CrossOriginProtection
+	rates     *quota.Table[message.JID] // nil: any number of messages
+	unlisted  sync.Once                 // an unlisted proxy is warned of
 	metrics   *metrics
 }
 
@@ -76,6 +88,7 @@ func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
 		origins:   map[string]bool{},
 		foreign:   http.NewCrossOriginProtection(),
+		rates:     newRates(options),
 		metrics:   newMetrics(options.Metrics),
 	}
 	for _, origin := range options.CORSOrigins {
@@ -185,7 +198,7 @@ func (x *exchange) record(took time.Duration) {
 	if !x.options.Log.Enabled(x.r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("addr", x.r.RemoteAddr), slog.Duration("took", took)}
+	attrs := []slog.Attr{slog.String("addr", addressInLog(x.client())), slog.Duration("took", took)}
 	if x.from != "" {
 		attrs = append(attrs, slog.String("jid", string(x.from)))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -30,11 +31,13 @@ const (
 // fakeVerifier knows one account, by its JID in several forms.
 type fakeVerifier struct {
 	err    error
+	client netip.Addr // that was asked for last
 	tokens *fakeTokens
 }
 
 // VerifyToken knows the tokens that were made.
-func (v fakeVerifier) VerifyToken(_ context.Context, user string, text secret.Value) (*token.Token, error) {
+func (v *fakeVerifier) VerifyToken(_ context.Context, user string, text secret.Value, client netip.Addr) (*token.Token, error) {
+	v.client = client
 	for _, t := range v.tokens.kept {
 		if t.Hash == token.Hash(text) && (user == "" || user == string(t.Owner)) {
 			return &t, nil
@@ -71,7 +74,8 @@ func (f *fakeTokens) RevokeToken(_ context.Context, owner message.JID, name stri
 	return before > len(f.kept), nil
 }
 
-func (v fakeVerifier) Verify(_ context.Context, user string, given secret.Value) (message.JID, error) {
+func (v *fakeVerifier) Verify(_ context.Context, user string, given secret.Value, client netip.Addr) (message.JID, error) {
+	v.client = client
 	if v.err != nil {
 		return "", v.err
 	}

@@ -11,6 +11,7 @@ import (
 type metrics struct {
 	answers map[int]prometheus.Counter // by status
 	took    prometheus.Histogram
+	limited prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -25,6 +26,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help:    "Time from a request's header to its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "posthorn_httpapi_rate_limited_total",
+			Help: "Requests refused because their sender sends more messages than limits allows.",
+		}),
 	}
 	for _, status := range successes {
 		m.answers[status] = answers.WithLabelValues(statusLabel(status))
@@ -32,7 +37,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, row := range rows {
 		m.answers[row.status] = answers.WithLabelValues(statusLabel(row.status))
 	}
-	registerer.MustRegister(answers, m.took)
+	registerer.MustRegister(answers, m.took, m.limited)
 	return m
 }
 

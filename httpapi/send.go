@@ -35,6 +35,9 @@ func (x *exchange) send(t target) error {
 	if err != nil {
 		return err
 	}
+	if err := x.checkRate(len(request.Messages)); err != nil {
+		return err
+	}
 	outcomes, err := x.deliverer.Deliver(x.r.Context(), request)
 	if err != nil {
 		return err
