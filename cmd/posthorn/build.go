@@ -72,11 +72,17 @@ func (c *config) httpapi(stream *component.Component, keeper *store.Store, log *
 		RecipientsLocal: c.Policy.Recipients == "local",
 		Senders:         c.Policy.Senders,
 		Version:         version,
-		Stream:          func() string { return stream.State().String() },
-		Store:           func() string { return storeState(keeper) },
-		Ready:           func() bool { return stream.Ready() || storeState(keeper) == "ok" },
-		Log:             log,
-		Metrics:         metrics,
+
+		TrustedProxies:    c.proxies.networks,
+		TrustUnix:         c.proxies.unix,
+		MessagesPerSecond: c.Limits.MessagesPerSecond,
+		Burst:             c.Limits.Burst,
+
+		Stream:  func() string { return stream.State().String() },
+		Store:   func() string { return storeState(keeper) },
+		Ready:   func() bool { return stream.Ready() || storeState(keeper) == "ok" },
+		Log:     log,
+		Metrics: metrics,
 	}
 }
 
@@ -97,6 +103,8 @@ func (c *config) auth(log *slog.Logger, metrics prometheus.Registerer) (auth.Opt
 		CacheTTL:      c.Auth.Cache.TTL,
 		StaleTTL:      c.Auth.Cache.StaleTTL,
 		CacheSize:     c.Auth.Cache.Size,
+		Failures:      c.Auth.Throttle.Failures,
+		Window:        c.Auth.Throttle.Window,
 		Log:           log,
 		Metrics:       metrics,
 	}

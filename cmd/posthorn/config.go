@@ -36,6 +36,7 @@ type config struct {
 		Path        string   `mapstructure:"path"`
 		MaxBody     bytesize `mapstructure:"max_body"`
 		CORSOrigins []string `mapstructure:"cors_origins"`
+		Proxies     []string `mapstructure:"trusted_proxies"`
 		TLS         struct {
 			CertFile string `mapstructure:"cert_file"`
 			KeyFile  string `mapstructure:"key_file"`
@@ -49,7 +50,15 @@ type config struct {
 			StaleTTL time.Duration `mapstructure:"stale_ttl"`
 			Size     int           `mapstructure:"size"`
 		} `mapstructure:"cache"`
+		Throttle struct {
+			Failures int           `mapstructure:"failures"`
+			Window   time.Duration `mapstructure:"window"`
+		} `mapstructure:"throttle"`
 	} `mapstructure:"auth"`
+	Limits struct {
+		MessagesPerSecond int `mapstructure:"messages_per_second"`
+		Burst             int `mapstructure:"burst"`
+	} `mapstructure:"limits"`
 	Policy struct {
 		Senders    []string `mapstructure:"senders"`
 		Recipients string   `mapstructure:"recipients"`
@@ -71,6 +80,7 @@ type config struct {
 
 	idle      []string // keys that are set and do nothing in this version
 	storePath string   // the database's file; empty: nothing is kept
+	proxies   proxies  // http.trusted_proxies
 }
 
 // hostConfig is one entry of auth.hosts.
@@ -90,8 +100,10 @@ var defaults = map[string]any{
 	"component.domain": "", "component.secret": "", "component.secret_file": "",
 	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144, "component.room_idle": "10m",
 	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536,
-	"http.cors_origins": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
+	"http.cors_origins": []string{}, "http.trusted_proxies": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
 	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.stale_ttl": "1h", "auth.cache.size": 10000,
+	"auth.throttle.failures": 10, "auth.throttle.window": "5m",
+	"limits.messages_per_second": 50, "limits.burst": 500,
 	"policy.senders": []string{}, "policy.recipients": "any",
 	"delivery.confirm_timeout": "5s", "delivery.keep": "72h", "delivery.max_kept": "1GiB", "delivery.remember": "24h",
 	"store":          "sqlite",
@@ -101,9 +113,7 @@ var defaults = map[string]any{
 // later are keys whose function this version does not have yet. They are
 // allowed, so that one file serves both, and said to do nothing.
 var later = []string{
-	"http.trusted_proxies",
-	"auth.throttle.failures", "auth.throttle.window",
-	"hooks.dir", "limits.messages_per_second", "limits.burst",
+	"hooks.dir",
 }
 
 // loadConfig reads the file (or, where file is empty, the one that is found)

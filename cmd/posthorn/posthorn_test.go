@@ -50,6 +50,7 @@ http:
   listen: [%q]
 metrics: {listen: %q}
 store: ""
+limits: {messages_per_second: 0}
 log: {level: debug}
 auth:
   hosts:

@@ -32,6 +32,10 @@ func (c *config) validate(found *mistakes) {
 	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
 	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
 	found.within("auth.cache.stale_ttl", int64(c.Auth.Cache.StaleTTL.Seconds()), 0, 7*24*60*60, "seconds")
+	found.within("auth.throttle.failures", int64(c.Auth.Throttle.Failures), 0, 1e6, "failures")
+	found.within("auth.throttle.window", int64(c.Auth.Throttle.Window.Seconds()), 1, 24*60*60, "seconds")
+	found.within("limits.messages_per_second", int64(c.Limits.MessagesPerSecond), 0, 1e6, "messages")
+	found.within("limits.burst", int64(c.Limits.Burst), 1, 1e6, "messages")
 	found.within("delivery.confirm_timeout", c.Delivery.ConfirmTimeout.Milliseconds(), 100, confirmLimit.Milliseconds(), "milliseconds")
 	found.within("delivery.keep", int64(c.Delivery.Keep.Seconds()), 1, 366*24*60*60, "seconds")
 	found.within("delivery.remember", int64(c.Delivery.Remember.Seconds()), 60, 30*24*60*60, "seconds")
@@ -85,6 +89,7 @@ func (c *config) validateHTTP(found *mistakes) {
 			found.add(fmt.Sprintf("http.cors_origins[%d]", i), "%q has to be scheme://host, such as https://status.example.com", origin)
 		}
 	}
+	c.proxies = readProxies(c.HTTP.Proxies, found)
 	if (c.HTTP.TLS.CertFile == "") != (c.HTTP.TLS.KeyFile == "") {
 		found.add("http.tls", "cert_file and key_file go together")
 	}

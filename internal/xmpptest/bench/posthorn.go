@@ -27,7 +27,8 @@ type posthorn struct {
 	started time.Duration
 }
 
-// configuration leaves everything at its default, save for the addresses.
+// configuration leaves everything at its default, save for the addresses and for
+// how much one sender may send.
 const configuration = `component:
   domain: %s
   secret: %s
@@ -36,6 +37,7 @@ http:
   listen: ["%s"]
 metrics:
   listen: "%s"
+limits: {messages_per_second: 0}
 auth:
   hosts:
     - domain: %s
