@@ -71,3 +71,7 @@ func TestKeptForAMinute(t *testing.T) {
 }
 
 func TestThousandRooms(t *testing.T) { manyRooms(t, 1000) }
+
+func TestTenThousandGuesses(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { guessing(t, p, 10000) })
+}
