@@ -148,17 +148,26 @@ func (v *Verifier) Verify(ctx context.Context, user string, password secret.Valu
 	case err == nil:
 		return account, nil
 	case errors.Is(err, errRefused):
-		// deploy/fail2ban reads this line.
-		v.log.Info("login failed", "jid", account, "addr", inLog(client))
-		waitForStep(ctx, began, refusalStep)
-		return "", fault.New(fault.Unauthenticated, "wrong user name or password")
+		return "", v.failed(ctx, began, account, client, "wrong user name or password")
 	case errors.As(err, &slow):
-		return "", fault.Wrap(err, fault.Throttled, "too many wrong passwords came from your address: wait, as Retry-After says").After(slow.wait)
+		return "", tooMany(slow)
 	case reasonOf(err, Broken) == Busy:
 		v.metrics.probes.WithLabelValues(string(Busy)).Inc()
 		return "", fault.Wrap(err, fault.Unavailable, "too many passwords are being checked: try again")
 	}
 	return "", fault.Wrap(err, fault.Unavailable, "the XMPP server for %s cannot check passwords now: try again later", account.Domain())
+}
+
+// failed says that credentials are wrong, to the client at the time at which all are
+// told so, and in the log: deploy/fail2ban reads that line.
+func (v *Verifier) failed(ctx context.Context, began time.Time, account message.JID, client netip.Addr, why string) error {
+	v.log.Info("login failed", "jid", account, "addr", inLog(client))
+	waitForStep(ctx, began, refusalStep)
+	return fault.New(fault.Unauthenticated, "%s", why)
+}
+
+func tooMany(slow *throttledError) error {
+	return fault.Wrap(slow, fault.Throttled, "too many wrong passwords came from your address: wait, as Retry-After says").After(slow.wait)
 }
 
 // verdict is nil for the account's password, errRefused for another one, and a

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"time"
 
 	"posthorn/internal/fault"
@@ -23,8 +25,9 @@ const usedStep = time.Hour
 
 // VerifyToken gives the token of a text, which speaks for its owner; user is whom
 // its holder says that is, or empty. The error is a *fault.Error as Verify's. The
-// store is asked each time, so that a token that is revoked is refused at once.
-func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Value) (*token.Token, error) {
+// store is asked each time, so that a token that is revoked is refused at once. A
+// wrong one counts as a wrong password; a right one passes, whoever guesses.
+func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Value, client netip.Addr) (*token.Token, error) {
 	began := time.Now()
 	if v.tokens == nil {
 		return nil, fault.New(fault.Unauthenticated, "there are no tokens here: the administrator has to configure a store for them")
@@ -38,9 +41,11 @@ func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Val
 		account, err = v.account(user)
 	}
 	if err != nil || t == nil || !t.Valid(began) || user != "" && account != t.Owner || !v.serves(t.Owner) {
-		v.log.Info("login failed", "jid", account)
-		waitForStep(ctx, began, refusalStep)
-		return nil, fault.New(fault.Unauthenticated, "the token is unknown, revoked or expired, or another account's")
+		var slow *throttledError
+		if errors.As(v.throttle.take(account, networkOf(client)), &slow) {
+			return nil, tooMany(slow)
+		}
+		return nil, v.failed(ctx, began, account, client, "the token is unknown, revoked or expired, or another account's")
 	}
 	if began.Sub(t.Used) >= usedStep {
 		if err := v.tokens.UseToken(ctx, t.Hash, began.Truncate(usedStep)); err != nil {

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,7 @@ func TestTokenRefused(t *testing.T) {
 			{"with a name that is none", "a b\n<script>" + strings.Repeat("x", 1000), mine},
 		} {
 			began := time.Now()
-			got, err := r.VerifyToken(t.Context(), try.user, try.text)
+			got, err := r.VerifyToken(t.Context(), try.user, try.text, netip.Addr{})
 			if took := time.Since(began); kindOf(err) != fault.Unauthenticated || got != nil || took != refusalStep ||
 				fault.Of(err).Public != "the token is unknown, revoked or expired, or another account's" {
 				t.Errorf("%s: %v, %v after %v", try.name, got, err, took)
@@ -106,13 +107,13 @@ func TestTokenVerified(t *testing.T) {
 		time.Sleep(time.Hour - time.Nanosecond)
 		for _, user := range []string{"", "me", "me@example.com", "Me@Example.COM/phone"} {
 			began := time.Now()
-			got, err := r.VerifyToken(t.Context(), user, mine)
+			got, err := r.VerifyToken(t.Context(), user, mine, netip.Addr{})
 			if err != nil || got.Owner != "me@example.com" || time.Since(began) != 0 {
 				t.Errorf("%q: %v, %v after %v", user, got, err, time.Since(began))
 			}
 		}
 		delete(m.tokens, token.Hash(mine))
-		if _, err := r.VerifyToken(t.Context(), "", mine); kindOf(err) != fault.Unauthenticated {
+		if _, err := r.VerifyToken(t.Context(), "", mine, netip.Addr{}); kindOf(err) != fault.Unauthenticated {
 			t.Errorf("revoked a moment ago: %v", err)
 		}
 	})
@@ -126,7 +127,7 @@ func TestTokenUses(t *testing.T) {
 		mine := m.add(t, "me@example.com", "")
 		for n, step := range []time.Duration{0, time.Minute, 58 * time.Minute, 2 * time.Minute, 30 * time.Minute, 24 * time.Hour} {
 			time.Sleep(step)
-			if _, err := r.VerifyToken(t.Context(), "", mine); err != nil {
+			if _, err := r.VerifyToken(t.Context(), "", mine, netip.Addr{}); err != nil {
 				t.Fatal(err)
 			}
 			if want := []int{1, 1, 1, 2, 2, 3}[n]; m.uses != want {
@@ -146,11 +147,11 @@ func TestTokenStore(t *testing.T) {
 		r, m := tokenRig(t)
 		mine := m.add(t, "me@example.com", "")
 		m.err = fault.Wrap(errors.New("disk full"), fault.Unavailable, "the database fails")
-		if _, err := r.VerifyToken(t.Context(), "me", mine); kindOf(err) != fault.Unavailable {
+		if _, err := r.VerifyToken(t.Context(), "me", mine, netip.Addr{}); kindOf(err) != fault.Unavailable {
 			t.Errorf("a store that fails: %v", err)
 		}
 		none := newRig(t, DirectTLS, nil)
-		if _, err := none.VerifyToken(t.Context(), "me", mine); kindOf(err) != fault.Unauthenticated {
+		if _, err := none.VerifyToken(t.Context(), "me", mine, netip.Addr{}); kindOf(err) != fault.Unauthenticated {
 			t.Errorf("no store: %v", err)
 		}
 	})

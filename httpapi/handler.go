@@ -65,31 +65,33 @@ type deliverer interface {
 // A Handler answers posthorn's requests. Immutable after New, save for what is
 // counted.
 type Handler struct {
-	options   Options
-	verifier  verifier
-	deliverer deliverer
-	tokens    tokenKeeper     // nil: there are none
-	base      string          // Path, without a slash at its end
-	origins   map[string]bool // CORSOrigins
-	foreign   *http.CrossOriginProtection
-	rates     *quota.Table[message.JID] // nil: any number of messages
-	unlisted  sync.Once                 // an unlisted proxy is warned of
-	metrics   *metrics
+	options    Options
+	verifier   verifier
+	deliverer  deliverer
+	tokens     tokenKeeper     // nil: there are none
+	base       string          // Path, without a slash at its end
+	origins    map[string]bool // CORSOrigins
+	foreign    *http.CrossOriginProtection
+	rates      *quota.Table[message.JID] // nil: any number of messages
+	tokenRates *quota.Table[string]      // by the tokens' hashes
+	unlisted   sync.Once                 // an unlisted proxy is warned of
+	metrics    *metrics
 }
 
 // New makes a Handler. It registers metrics and does no I/O. Where t is nil, there
 // are no tokens.
 func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 	h := &Handler{
-		options:   options,
-		verifier:  v,
-		deliverer: d,
-		tokens:    t,
-		base:      strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
-		origins:   map[string]bool{},
-		foreign:   http.NewCrossOriginProtection(),
-		rates:     newRates(options),
-		metrics:   newMetrics(options.Metrics),
+		options:    options,
+		verifier:   v,
+		deliverer:  d,
+		tokens:     t,
+		base:       strings.TrimRight("/"+strings.Trim(options.Path, "/"), "/"),
+		origins:    map[string]bool{},
+		foreign:    http.NewCrossOriginProtection(),
+		rates:      newRates(options),
+		tokenRates: newTokenRates(),
+		metrics:    newMetrics(options.Metrics),
 	}
 	for _, origin := range options.CORSOrigins {
 		h.origins[strings.ToLower(origin)] = true

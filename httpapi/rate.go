@@ -20,8 +20,24 @@ func newRates(o Options) *quota.Table[message.JID] {
 	return quota.New[message.JID](max(1, o.Burst), time.Second/time.Duration(o.MessagesPerSecond), maxRates)
 }
 
-// checkRate counts the messages of a request, one for each recipient.
+// A token's own rate is counted in milliseconds of what it may, of which it may use
+// ten seconds at once.
+const tokenBurst = 10_000
+
+func newTokenRates() *quota.Table[string] {
+	return quota.New[string](tokenBurst, time.Millisecond, maxRates)
+}
+
+// checkRate counts the messages of a request, one for each recipient, for the token
+// by which it came and for its sender.
 func (x *exchange) checkRate(messages int) error {
+	if x.token != nil && x.token.Rate > 0 {
+		wait, _ := x.tokenRates.Take(x.token.Hash, max(1, int(1000*float64(messages)/x.token.Rate)))
+		if wait > 0 {
+			x.metrics.limited.Inc()
+			return fault.New(fault.RateLimited, "the token is for %g messages a second: wait, as Retry-After says", x.token.Rate).After(wait)
+		}
+	}
 	if x.rates == nil {
 		return nil
 	}

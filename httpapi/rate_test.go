@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"posthorn/internal/fault"
+	"posthorn/internal/token"
 )
 
 // TestRate: five messages at once, then two a second; each recipient is one, and
@@ -85,5 +86,43 @@ func TestRetryAfter(t *testing.T) {
 		if strings.Contains(h.log.String(), "level=INFO") || strings.Contains(h.log.String(), "level=WARN") {
 			t.Errorf("each is logged:\n%s", h.log)
 		}
+	}
+}
+
+// TestTokenRate: a token may be for less than its owner, and for less than one
+// message a second.
+func TestTokenRate(t *testing.T) {
+	for _, test := range []struct {
+		rate             float64
+		atOnce, inMinute int
+	}{
+		{1, 10, 60},
+		{0.05, 1, 3},
+		{100, 1000, 6000},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHouse(nil)
+			text := h.made(t, me, token.Request{Rate: test.rate})
+			send := func() (sent int) {
+				for {
+					got := h.do(t, call{body: "x", header: map[string]string{"Authorization": "Bearer " + text}})
+					if got.status == 429 {
+						return sent
+					}
+					sent++
+				}
+			}
+			if sent := send(); sent != test.atOnce {
+				t.Errorf("%g a second: %d at once, want %d", test.rate, sent, test.atOnce)
+			}
+			sent := 0
+			for range 60 {
+				time.Sleep(time.Second)
+				sent += send()
+			}
+			if sent != test.inMinute {
+				t.Errorf("%g a second: %d in a minute, want %d", test.rate, sent, test.inMinute)
+			}
+		})
 	}
 }
