@@ -98,7 +98,7 @@ func TestTokenRate(t *testing.T) {
 	}{
 		{1, 10, 60},
 		{0.05, 1, 3},
-		{100, 1000, 6000},
+		{10, 100, 600},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(nil)

@@ -46,7 +46,9 @@ func (h *posthorn) postFrom(client *http.Client, user, password, text string, he
 // TestGuessing: who tries many passwords from one address finds nothing out, and
 // keeps nobody out, although nothing is remembered here and the server is asked
 // about the owner's each time. `make soak` tries ten thousand.
-func TestGuessing(t *testing.T) { onBoth(t, func(t *testing.T, p *xmpptest.Server) { guessing(t, p, 1000) }) }
+func TestGuessing(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { guessing(t, p, 1000) })
+}
 
 func guessing(t *testing.T, p *xmpptest.Server, guesses int) {
 	h := startPosthorn(t, p, "auth:\n", "auth:\n  cache: {ttl: 0s, stale_ttl: 0s}\n").ready(t)
