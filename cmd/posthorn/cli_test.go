@@ -22,7 +22,13 @@ import (
 )
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: func(e *testscript.Env) error {
+		// A database as a service leaves it.
+		s := store.New(store.Options{Path: filepath.Join(e.WorkDir, "posthorn.db")})
+		err := s.Open()
+		start(s.Run)()
+		return err
+	}})
 }
 
 func load(t *testing.T, file string) config {
