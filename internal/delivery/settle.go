@@ -145,12 +145,14 @@ func (d *Delivery) recount(s *settlement) {
 	d.lookAt(&s.Record)
 }
 
-// tellWatcher tells whoever waits for a record, unless it is back in line.
+// tellWatcher tells whoever waits for a record, unless it is back in line. One that
+// is back because its stream has ended may have been delivered, and will be sent
+// again: its sender is told that it is kept, as of any other.
 func (d *Delivery) tellWatcher(s *settlement) {
 	if s.State.Pending() {
 		s.outcome = message.Outcome{Status: message.Kept}
 	}
-	if w := d.watchers[s.Seq]; w != nil && s.State != message.Queued {
+	if w := d.watchers[s.Seq]; w != nil && (s.State != message.Queued || s.Before == message.Queued) {
 		delete(d.watchers, s.Seq)
 		w.told <- s.outcome
 		if w.call != nil {
