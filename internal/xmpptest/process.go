@@ -1,11 +1,14 @@
 package xmpptest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -89,8 +92,30 @@ func (p *Process) Kill() error {
 	return nil
 }
 
-// Pause holds the process (SIGSTOP): its connections stay open and silent.
-func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+// Pause holds the process (SIGSTOP): its connections stay open and silent. It
+// returns when every thread has stopped, which may take a moment on a busy machine.
+func (p *Process) Pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return Poll(ctx, p.stopped)
+}
+
+// stopped reports whether every thread of the process is, where the system tells
+// (proc_pid_stat(5)).
+func (p *Process) stopped() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid()))
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if err == nil && !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume lets a paused process go on (SIGCONT).
 func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
