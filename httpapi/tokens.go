@@ -97,6 +97,7 @@ func (x *exchange) revokeToken(name string) error {
 	case !found:
 		return fault.New(fault.NoSuchPage, "you have no token of this name")
 	}
+	x.options.Log.Info("a token was revoked", "jid", x.from, "id", name)
 	x.status = http.StatusNoContent
 	x.w.WriteHeader(x.status)
 	return nil

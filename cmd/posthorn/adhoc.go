@@ -128,6 +128,7 @@ func (k *clerk) revokeTokens(ctx context.Context, owner message.JID, values map[
 			return component.Form{}, err
 		}
 		if found {
+			k.log.Info("a token was revoked", "jid", owner, "id", name)
 			revoked = append(revoked, name)
 		}
 	}
