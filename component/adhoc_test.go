@@ -550,3 +550,34 @@ func TestNoCommands(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandsWaitedFor: a component that stops waits for what it has begun.
+func TestCommandsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		peers := make(chan *peer, 1)
+		srv := &server{stopped: make(chan struct{}), greet: func(_ int, p *peer) { peers <- p }}
+		opts := srv.options(t)
+		opts.Commands = []Command{{Node: "list", Run: func(context.Context, message.JID, map[string][]string) (Form, error) {
+			<-release
+			return Form{}, nil
+		}}}
+		c := New(opts)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); c.Run(ctx) }()
+		up(t, c)
+		(<-peers).say("%s", command(client, "node='list'", ""))
+		synctest.Wait()
+		cancel()
+		time.Sleep(time.Minute)
+		select {
+		case <-ended:
+			t.Error("Run has returned while a command is being done")
+		default:
+		}
+		close(release)
+		<-ended
+		close(srv.stopped)
+	})
+}
