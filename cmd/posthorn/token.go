@@ -16,6 +16,7 @@ import (
 	"posthorn/internal/token"
 )
 
+// #nosec G101 -- a help text
 const tokenUsage = `usage: posthorn token create --for JID --name NAME [--expires 90d]
            [--recipient JID|DOMAIN]... [--network ADDRESS|NETWORK]...
            [--template NAME]... [--rate MESSAGES-A-SECOND]
