@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"posthorn/internal/fault"
+	"posthorn/internal/message"
 	"posthorn/internal/secret"
 )
 
@@ -373,5 +374,113 @@ func TestWait(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		checkKind(t, r.tryFrom("192.0.2.1", "me@example.com", "x"), wrong)
 		r.done()
+	})
+}
+
+// TestStaleOwner: who was let in lately from an address at which somebody guesses
+// by now is asked about all the same.
+func TestStaleOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newOutdoors(t, throttled)
+		w.weather = fine(password)
+		checkKind(t, w.tryFrom("192.0.2.1", "me@example.com", password), ok)
+		time.Sleep(10 * time.Minute)
+		for i := range 4 {
+			want := wrong
+			if i == 3 {
+				want = slower
+			}
+			checkKind(t, w.tryFrom("192.0.2.1", "me@example.com", fmt.Sprint("guess", i)), want)
+		}
+		before := w.dials.Load()
+		checkKind(t, w.tryFrom("192.0.2.1", "me@example.com", password), ok)
+		if n := w.dials.Load() - before; n != 1 {
+			t.Errorf("%d probes, want 1", n)
+		}
+		w.done()
+	})
+}
+
+// TestRefusedByNetworkCountsNothing: what was not asked is no failure of the
+// account's.
+func TestRefusedByNetworkCountsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, DirectTLS, plainServer(always(password), 0), throttled)
+		here := networkOf(netip.MustParseAddr("192.0.2.1"))
+		for i := range 3 * networkFactor {
+			if err := r.throttle.take(message.JID(fmt.Sprintf("user%d@example.com", i)), here); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			if err := r.throttle.take("me@example.com", here); err == nil {
+				t.Fatal("the network is not full")
+			}
+		}
+		if n := r.throttle.pairs.Used(pair{"me@example.com", here}); n != 0 {
+			t.Errorf("%d failures are counted", n)
+		}
+		r.done()
+	})
+}
+
+// TestHomes: a password is at home where it was right, in the last few networks,
+// and another one is not.
+func TestHomes(t *testing.T) {
+	c := newCache(time.Minute, time.Hour, time.Minute, 10)
+	old, young := c.mac("me@example.com", secret.New("old")), c.mac("me@example.com", secret.New("young"))
+	at := func(n int) network { return networkOf(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})) }
+	homes := func(mac fingerprint) (all []int) {
+		for n := range 10 {
+			if c.home("me@example.com", mac, at(n)) {
+				all = append(all, n)
+			}
+		}
+		return all
+	}
+	for step, test := range []struct {
+		mac        fingerprint
+		from       int // negative: none
+		old, young []int
+	}{
+		{old, -1, nil, nil},
+		{old, 1, []int{1}, nil},
+		{old, 1, []int{1}, nil},
+		{young, 9, []int{1}, nil}, // which was never right
+		{old, 2, []int{1, 2}, nil},
+		{old, 3, []int{1, 2, 3}, nil},
+		{old, 4, []int{1, 2, 3, 4}, nil},
+		{old, 5, []int{2, 3, 4, 5}, nil},
+		{old, -1, []int{2, 3, 4, 5}, nil},
+		{young, -1, nil, nil},
+		{young, 6, nil, []int{6}},
+	} {
+		if test.from >= 0 {
+			c.settle("me@example.com", test.mac, at(test.from))
+		} else {
+			c.put("me@example.com", test.mac, good)
+		}
+		if diff := cmp.Diff([][]int{test.old, test.young}, [][]int{homes(old), homes(young)}); diff != "" {
+			t.Errorf("step %d: %s", step, diff)
+		}
+	}
+}
+
+// TestOwnMachine: clients by a socket without addresses are one network, whose log
+// lines have no address.
+func TestOwnMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, DirectTLS, plainServer(always(password), 0), throttled)
+		for i := range 4 {
+			want := wrong
+			if i == 3 {
+				want = slower
+			}
+			checkKind(t, r.verify(fmt.Sprint("guess", i)), want)
+		}
+		r.done()
+		if !strings.Contains(r.log.String(), `msg="login failed" jid=me@example.com addr=unix`+"\n") {
+			t.Error(r.log)
+		}
 	})
 }

@@ -60,6 +60,7 @@ func TestClient(t *testing.T) {
 		{"Forwarded, with more", proxy, fwd(`by=203.0.113.43; For="192.0.2.1:4711" ;proto=https`), "192.0.2.1"},
 		{"Forwarded, IPv6", proxy, fwd(`for="[2001:db8:cafe::17]:4711"`), "2001:db8:cafe::17"},
 		{"Forwarded, several", proxy, fwd(`for=203.0.113.9, for=192.0.2.1`, `for="10.1.2.3"`), "192.0.2.1"},
+		{"Forwarded, a list in quotes", proxy, fwd(`for=192.0.2.1;proto="a,b;for=203.0.113.9"`), "192.0.2.1"},
 		{"Forwarded, hidden", proxy, fwd("for=192.0.2.1, for=_hidden"), "127.0.0.1"},
 		{"Forwarded, unknown", proxy, fwd("for=unknown"), "127.0.0.1"},
 		{"Forwarded, without a for", proxy, fwd("for=192.0.2.1, proto=http"), "127.0.0.1"},
