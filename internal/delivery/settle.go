@@ -147,18 +147,21 @@ func (d *Delivery) recount(s *settlement) {
 
 // tellWatcher tells whoever waits for a record, unless it is back in line. One that
 // is back because its stream has ended may have been delivered, and will be sent
-// again: its sender is told that it is kept, as of any other.
+// again: its sender is told that it is kept, as of any other. But not if it was
+// sent again before that was written, and has failed.
 func (d *Delivery) tellWatcher(s *settlement) {
+	w := d.watchers[s.Seq]
 	if s.State.Pending() {
 		s.outcome = message.Outcome{Status: message.Kept}
 	}
-	if w := d.watchers[s.Seq]; w != nil && (s.State != message.Queued || s.Before == message.Queued) {
-		delete(d.watchers, s.Seq)
-		w.told <- s.outcome
-		if w.call != nil {
-			w.call.unwritten--
-			d.forgetCall(s.Scope, w.call)
-		}
+	if w == nil || s.State == message.Queued && (s.Before != message.Queued || w.final != nil && w.final.Err != nil) {
+		return
+	}
+	delete(d.watchers, s.Seq)
+	w.told <- s.outcome
+	if w.call != nil {
+		w.call.unwritten--
+		d.forgetCall(s.Scope, w.call)
 	}
 }
 
