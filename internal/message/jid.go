@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 	"mellium.im/xmpp/jid"
 )
 
@@ -129,10 +130,10 @@ func byRules(local, domain, resource string) (JID, error) {
 	if parsed.Localpart() != local || !isFolded(local) || strings.ContainsAny(local, "\u200c\u200d") {
 		return "", errors.New("has a name that not every server reads alike: write it in lower case, in composed letters")
 	}
-	if !sameDomain(parsed.Domainpart(), domain) {
+	if !sameDomain(parsed.Domainpart(), domain) || !isFolded(domain) {
 		return "", errors.New("has a domain that not every server reads alike: write it as the server is configured")
 	}
-	if parsed.Resourcepart() != resource {
+	if parsed.Resourcepart() != resource || !isPrepared(resource) {
 		return "", errors.New("has a resource that not every server reads alike")
 	}
 	j := local + "@" + domain
@@ -195,8 +196,9 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
-// isFolded reports whether full case folding leaves a name as it is. For ASCII
-// without capitals it does, and need not be asked.
+// isFolded reports whether full case folding leaves a name or a domain as it is.
+// IDNA keeps ß and ς in a domain, which the nameprep that servers still use makes
+// ss and σ: another domain. For ASCII without capitals it does, and need not be asked.
 func isFolded(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
@@ -204,6 +206,14 @@ func isFolded(s string) bool {
 		}
 	}
 	return true
+}
+
+// isPrepared reports whether resourceprep leaves a resource as it is (RFC 3920
+// appendix B, which servers still follow): it is NFKC where PRECIS is NFC, so that
+// x² would become x2, which is another resource, and it drops U+1806, which PRECIS
+// keeps.
+func isPrepared(resource string) bool {
+	return norm.NFKC.IsNormalString(resource) && !strings.Contains(resource, "\u1806")
 }
 
 // sameDomain compares what the parser made of a domain with what was written.
