@@ -1,0 +1,321 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"posthorn/internal/xmpptest"
+)
+
+// oddNames are accounts whose names few expect, and which are accepted.
+var oddNames = []string{
+	"jürgen", "名前", "дима", "ა", "مرحبا", "ñandú", "a.b_c-d+e=f", "a,b", `!#$%*?^{|}~`, "`x`", `\20x`, "x%00", "=2c", "ss", "0",
+}
+
+// impostors are names that look like those of accounts that exist, me and those of
+// oddNames, and that some rule or other makes one of them.
+var impostors = []string{
+	"JÜRGEN", "ju\u0308rgen", "ｊürgen", "jürgen\u200d", "jür\u00adgen", "jürgen\u00a0", "jürgen\ufe0f", "ﾅ前", "ДИМА", "Ა", "ß", "ẞ", "ſs", "ＳＳ", "０", "٠", "\u2070",
+	"ｍe", "m\u200be", "ｍｅ", "ⓜe", "m\u2060e", "\ufeffme", "me\u00a0", "me\u3000", "ｍe\uff20example.com", "me@example\u3002com@example.com", "me\\40example.com", "m&#101;", "m\u0435",
+	"me@example.com\u2024", "me@ｅxample.com", "me@EXAMPLE.com.", "me@example\u3002com", "me@exam\u00adple.com", "me@post.example.com", "me@example.com@example.com", "@example.com", "me@",
+	"post.example.com", "example.com", "me\x00", "\x00me", "me\x00user", "me\n", "me\r\nuser", "me\t", " me", "me ", "me<", "me'", "me\"", "admin@example.com\x00me", "n,,n=me", "me,r=x",
+}
+
+// TestNamesOnRealServers: whom posthorn takes somebody for is whom the server takes
+// them for, as sender and as recipient, letter for letter.
+func TestNamesOnRealServers(t *testing.T) { onBoth(t, testNames) }
+
+func testNames(t *testing.T, p *xmpptest.Server) {
+	for _, name := range oddNames {
+		p.Users(t, password, name+"@example.com")
+	}
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	as := func(name string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.SetBasicAuth(name, password)
+			r.Header.Set("Content-Type", "application/json")
+		}
+	}
+	for _, name := range oddNames {
+		if a := h.mustPost(t, "/msg/user", `{"body":"from the odd"}`, as(name+"@Example.COM/phone")); a.status != http.StatusCreated {
+			t.Errorf("%q cannot send: %d %s", name, a.status, a.raw)
+			continue
+		}
+		if m := user.MustReceive(t); m.From != name+"@example.com" {
+			t.Errorf("what %q sent is from %q", name, m.From)
+		}
+		text, _ := json.Marshal(map[string]any{"to": []string{name + "@example.com"}, "body": "to the odd"})
+		if a := h.mustPost(t, "/msg", string(text), as("me")); a.status != http.StatusCreated {
+			t.Errorf("to %q: %d %s", name, a.status, a.raw)
+			continue
+		}
+		odd := p.MustLogin(t, name+"@example.com", password)
+		expect(t, odd, "me@example.com", "to the odd")
+		odd.Close()
+	}
+	for _, name := range impostors {
+		if a := h.mustPost(t, "/msg/user", `{"body":"from an impostor"}`, as(name)); a.status != http.StatusUnauthorized {
+			t.Errorf("%q: %d %s", name, a.status, a.raw)
+		}
+	}
+	// What differs from an account in the case of ASCII alone is that account.
+	if a := h.mustPost(t, "/msg/user", `{"body":"in capitals"}`, as("ME@EXAMPLE.COM")); a.status != http.StatusCreated {
+		t.Errorf("in capitals: %d %s", a.status, a.raw)
+	}
+	expect(t, user, "me@example.com", "in capitals")
+	h.mustHaveOneStream(t)
+}
+
+// TestMisreadNames: Prosody takes the last "n=" of a SCRAM message for the beginning
+// of the name (0.12, 2026-11), so that who has the account 2cx can log in as
+// "admin,x", which SCRAM writes "admin=2Cx". The resource that is bound says who the
+// server thinks it is.
+func TestMisreadNames(t *testing.T) { onBoth(t, testMisreadNames) }
+
+func testMisreadNames(t *testing.T, p *xmpptest.Server) {
+	p.Users(t, "of the impostor", "2cx@example.com", "3dx@example.com")
+	p.Users(t, password, "admin,x@example.com", "admin=x@example.com")
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	for _, name := range []string{"admin,x", "admin=x", "nobody-n,x", "n=x"} {
+		a := h.mustPost(t, "/msg/user", "forged", func(r *http.Request) { r.SetBasicAuth(name+"@example.com", "of the impostor") })
+		if a.status != http.StatusUnauthorized && a.status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", name, a.status, a.raw)
+		}
+	}
+	h.mustPost(t, "/msg/user", "the last", nil)
+	expect(t, user, "me@example.com", "the last")
+}
+
+// mustHaveOneStream fails the test where the stream was lost meanwhile.
+func (h *posthorn) mustHaveOneStream(t *testing.T) {
+	t.Helper()
+	if !strings.Contains(h.metrics(t), "posthorn_component_reconnects_total 0") {
+		t.Error("the stream was lost")
+	}
+}
+
+// smuggled are texts that mean something to XML, or to a stream of it. They are
+// lines, so that every field can carry them.
+var smuggled = []string{
+	"</body></message><message to='user@example.com' from='admin@example.com'><body>forged</body></message><message><body>",
+	"</stream:stream>", "</message>", "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
+	"'/><message from='admin@example.com' to='user@example.com'/><x a='", `"/><iq/><x a="`, "' from='admin@example.com", `" from="admin@example.com`, "' xmlns='urn:x", "en' xml:lang='de",
+	"]]>", "<![CDATA[<body>x</body>]]>", "<![CDATA[", "x]]]]>>",
+	"<!--", "-->", "<!-- x -->", "<?xml version='1.0'?>", "<?x ?>", "?>", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "<!ENTITY a SYSTEM 'file:///etc/passwd'>", "%a;",
+	"&a;", "&amp;", "&lt;body&gt;", "&#60;", "&#x3C;", "&#0;", "&#xFFFE;", "&#x1;", "&", "&;", "&#;", "&amp;amp;lt;", "&quot;&apos;",
+	"<", ">", "'", `"`, "<a:b xmlns:a='urn:a'/>", "xmlns:stream", "xml:lang", "{}", "<\u0221/>", "\u00e4\u4f60\U0001F600", "\u2028\u2029", "\u202e\u2066x\u2069", "\u0085\u009b31m", "\x7f", "\ufdd0", "\U0001FFFE", "\U0010FFFF", "x\ufeffy", "a\u200bb", "\ue000",
+}
+
+// A way is one by which a text gets into a stanza.
+type way struct {
+	name string
+	make func(text string) (path, contentType, body string)
+	// found is where the recipient sees it.
+	found func(m xmpptest.Message) string // nil: some servers rewrite it
+}
+
+func bodyOf(m xmpptest.Message) string    { return m.Body }
+func subjectOf(m xmpptest.Message) string { return m.Subject }
+
+const (
+	asText = "text/plain"
+	asForm = "application/x-www-form-urlencoded"
+	asJSON = "application/json"
+)
+
+func inJSON(name string) func(string) (string, string, string) {
+	return func(text string) (string, string, string) {
+		members, _ := json.Marshal(map[string]string{"body": "x", name: text})
+		return "/msg/user", asJSON, string(members)
+	}
+}
+
+func inForm(name string) func(string) (string, string, string) {
+	return func(text string) (string, string, string) {
+		values := url.Values{"body": {"x"}}
+		values.Set(name, text)
+		return "/msg/user", asForm, values.Encode()
+	}
+}
+
+func inQuery(name string) func(string) (string, string, string) {
+	return func(text string) (string, string, string) {
+		return "/msg/user?" + url.Values{name: {text}}.Encode(), asText, "x"
+	}
+}
+
+var ways = []way{
+	{"text", func(text string) (string, string, string) { return "/msg/user", asText, text }, bodyOf},
+	{"body in JSON", inJSON("body"), bodyOf},
+	{"body in a form", inForm("body"), bodyOf},
+	{"multipart", func(text string) (string, string, string) {
+		return "/msg/user", "multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"body\"\r\n\r\n" + text + "\r\n--b--\r\n"
+	}, bodyOf},
+	{"mod_rest", func(text string) (string, string, string) {
+		_, _, members := inJSON("body")(text)
+		return "/rest/message/chat/user@example.com", asJSON, members
+	}, bodyOf},
+	{"subject in JSON", inJSON("subject"), subjectOf},
+	{"subject in a query", inQuery("subject"), subjectOf},
+	{"id in JSON", inJSON("id"), func(m xmpptest.Message) string { return m.ID }},
+	{"id, origin-id", inQuery("id"), func(m xmpptest.Message) string { return m.OriginID }},
+	{"thread", inForm("thread"), func(m xmpptest.Message) string { return m.Thread }},
+	{"lang", inJSON("lang"), func(m xmpptest.Message) string { return m.Lang }},
+	{"replace", inJSON("replace"), func(m xmpptest.Message) string { return m.Replace }},
+	{"oob", inJSON("oob"), func(m xmpptest.Message) string { return m.OOB }},
+	{"resource", func(text string) (string, string, string) {
+		members, _ := json.Marshal(map[string]any{"to": []string{"user@example.com/" + text}, "body": "x"})
+		return "/msg", asJSON, string(members)
+	}, nil},
+}
+
+// TestNothingIsSmuggled: a text arrives as it was sent, whatever it means to XML and
+// whatever field it stands in, or is refused; there is one stanza for one request,
+// from its sender, and the stream stays up.
+func TestNothingIsSmuggled(t *testing.T) { onBoth(t, testNothingIsSmuggled) }
+
+func testNothingIsSmuggled(t *testing.T, p *xmpptest.Server) {
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	for _, w := range ways {
+		arrived, refused := 0, 0
+		for _, text := range smuggled {
+			path, contentType, body := w.make(text)
+			a := h.mustPost(t, path, body, func(r *http.Request) { r.Header.Set("Content-Type", contentType) })
+			if 400 <= a.status && a.status < 500 {
+				if refused++; refused == 1 {
+					t.Logf("%s: %q is refused: %s", w.name, text, a.Detail)
+				}
+				continue
+			}
+			m := user.MustReceive(t)
+			if a.status != http.StatusCreated || m.From != "me@example.com" || w.found != nil && w.found(m) != text {
+				t.Errorf("%s: %q became %s; answer is %d %s", w.name, text, m.Raw, a.status, a.raw)
+			}
+			arrived++
+		}
+		t.Logf("%s: %d arrived, %d refused", w.name, arrived, refused)
+	}
+	smuggleInHeaders(t, h, user)
+	smuggleInHTML(t, h, user)
+	h.mustPost(t, "/msg/user", "the last", nil)
+	expect(t, user, "me@example.com", "the last")
+	h.mustHaveOneStream(t)
+}
+
+// smuggleInHeaders does it by the headers that become part of a message.
+func smuggleInHeaders(t *testing.T, h *posthorn, user *xmpptest.Client) {
+	for _, text := range smuggled {
+		if strings.ContainsAny(text, "\x7f") { // in no header
+			continue
+		}
+		for name, value := range map[string]string{"Title": text, "Subject": mime.BEncoding.Encode("utf-8", text+" ä")} {
+			a := h.mustPost(t, "/msg/user", "x", func(r *http.Request) { r.Header.Set(name, value) })
+			if a.status != http.StatusCreated {
+				t.Errorf("%s %q: %d %s", name, value, a.status, a.raw)
+				continue
+			}
+			if m := user.MustReceive(t); strings.TrimSuffix(m.Subject, " ä") != text {
+				t.Errorf("%s %q became %q", name, value, m.Subject)
+			}
+		}
+		a := h.mustPost(t, "/msg/user", "keyed", func(r *http.Request) { r.Header.Set("Idempotency-Key", text) })
+		if a.status == http.StatusCreated {
+			expect(t, user, "me@example.com", "keyed")
+		} else if a.status != http.StatusBadRequest {
+			t.Errorf("the key %q: %d %s", text, a.status, a.raw)
+		}
+	}
+}
+
+// smuggleInHTML: of HTML there arrives what is XHTML-IM.
+func smuggleInHTML(t *testing.T, h *posthorn, user *xmpptest.Client) {
+	for _, text := range smuggled {
+		path, contentType, body := inForm("html")(text)
+		a := h.mustPost(t, path, body, func(r *http.Request) { r.Header.Set("Content-Type", contentType) })
+		if a.status == http.StatusUnprocessableEntity {
+			continue
+		}
+		m := expect(t, user, "me@example.com", "x")
+		if n := strings.Count(m.Raw, "<message"); n != 1 || strings.Contains(m.XHTML, "from=") && !strings.Contains(m.XHTML, "&") && strings.Contains(m.XHTML, "<x") {
+			t.Errorf("%q became %s", text, m.Raw)
+		}
+	}
+}
+
+// unsendableBytes are what is no text, or none that XMPP can carry.
+var unsendableBytes = []string{
+	"\x00", "a\x1bb", "\x08", "\x0b", "\x0c", "\x1f", "\ufffe", "\uffff",
+	"\xed\xa0\x80", "\xed\xb0\x80", "\xed\xa0\xbd\xed\xb8\x80", // surrogates, and a pair of them
+	"\xc0\xbc", "\xe0\x80\xbc", "\xf0\x80\x80\xbc", "\xc0\x80", // overlong
+	"\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff", "\xfe", "\x80", "a\xc3", "\xe2\x82", // beyond Unicode, cut off
+}
+
+// TestNoBytesAreSmuggled: what is no text is refused, whatever field it stands in.
+func TestNoBytesAreSmuggled(t *testing.T) { onBoth(t, testNoBytesAreSmuggled) }
+
+func testNoBytesAreSmuggled(t *testing.T, p *xmpptest.Server) {
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	for _, text := range unsendableBytes {
+		escaped := url.QueryEscape(text)
+		quoted := strings.NewReplacer("\x00", `\u0000`, "\x08", `\u0008`, "\x0b", `\u000b`, "\x0c", `\f`, "\x1b", `\u001b`, "\x1f", `\u001f`).Replace(text)
+		requests := map[string][3]string{
+			"text":     {"/msg/user", asText, text},
+			"resource": {"/msg/user@example.com%2F" + strings.ReplaceAll(escaped, "+", "%20"), asText, "x"},
+			"name":     {"/msg/user" + escaped, asText, "x"},
+		}
+		for _, field := range []string{"body", "subject", "id", "thread", "lang", "nick", "password", "replace", "oob", "html", "to", "type"} {
+			rest := "&body=x"
+			if field == "body" {
+				rest = ""
+			}
+			requests["form, "+field] = [3]string{"/msg/user", asForm, field + "=" + escaped + rest}
+			requests["query, "+field] = [3]string{"/msg/user?" + field + "=" + escaped, asText, "x"}
+			requests["JSON, "+field] = [3]string{"/msg/user", asJSON, `{"` + field + `":"` + quoted + `","text":"x"}`}
+		}
+		for name, request := range requests {
+			switch {
+			case name == "query, body", name == "query, to": // what the request has itself comes first
+				continue
+			case name == "name" && strings.TrimSpace(text) == "": // around a name, blanks are nothing
+				continue
+			}
+			a := h.mustPost(t, request[0], request[2], func(r *http.Request) { r.Header.Set("Content-Type", request[1]) })
+			if a.status != http.StatusUnprocessableEntity && a.status != http.StatusBadRequest {
+				t.Errorf("%s, %q: %d %s", name, text, a.status, a.raw)
+			}
+			if strings.ContainsFunc(a.Detail, isControl) {
+				t.Errorf("%s, %q: a control character in %q", name, text, a.Detail)
+			}
+		}
+	}
+	for _, half := range []string{`\ud83d`, `\ude00`, `\ud83dx`, `\ude00\ud83d`} {
+		for _, field := range []string{"body", "subject", "id", "thread", "lang", "nick", "password", "replace", "oob", "html", "to"} {
+			a := h.mustPost(t, "/msg/user", fmt.Sprintf(`{"%s":"%s","text":"x"}`, field, half), func(r *http.Request) { r.Header.Set("Content-Type", asJSON) })
+			if a.status != http.StatusUnprocessableEntity {
+				t.Errorf("%s %s: %d %s", field, half, a.status, a.raw)
+			}
+		}
+	}
+	h.mustPost(t, "/msg/user", "the last", nil)
+	expect(t, user, "me@example.com", "the last")
+	h.mustHaveOneStream(t)
+}
+
+// isControl reports whether r does something to a terminal, or to the order in which
+// a line is read: C0 and C1 controls, line ends, and the marks that change direction.
+func isControl(r rune) bool {
+	switch {
+	case r < ' ', 0x7f <= r && r <= 0x9f, r == '\u2028', r == '\u2029', '\u202a' <= r && r <= '\u202e', '\u2066' <= r && r <= '\u2069', r == '\u200e', r == '\u200f', r == '\u061c':
+		return true
+	}
+	return false
+}
