@@ -7,6 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,10 +29,38 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.Log.Level)) // validated
 	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(visibleWriter{w}, options))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)) // which quotes what cannot be seen
 }
+
+// A visibleWriter escapes what JSON may have and a terminal obeys, or shows in
+// another order: such characters stand in strings alone.
+type visibleWriter struct{ w io.Writer }
+
+func (v visibleWriter) Write(line []byte) (int, error) {
+	if strings.IndexFunc(string(line), invisible) < 0 {
+		return v.w.Write(line)
+	}
+	var out []byte
+	for _, r := range string(line) {
+		if !invisible(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, "\\u%04x", unit)
+		}
+	}
+	if _, err := v.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// invisible reports whether r is none of the characters that print; the line feed
+// that ends a line is one of these.
+func invisible(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
 
 func (c *config) component(log *slog.Logger, metrics prometheus.Registerer) component.Options {
 	return component.Options{

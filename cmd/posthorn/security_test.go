@@ -1,14 +1,22 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"posthorn/internal/message"
 	"posthorn/internal/xmpptest"
 )
 
@@ -318,4 +326,125 @@ func isControl(r rune) bool {
 		return true
 	}
 	return false
+}
+
+// forged are values that would begin a line of their own in a log, or do something
+// to the terminal of who reads it.
+func forged() (all []string) {
+	for r := rune(0); r <= 0x2100; r++ {
+		if isControl(r) || unicode.Is(unicode.C, r) {
+			all = append(all, "a"+string(r)+`time=2026-11-25T00:00:00Z level=ERROR msg="forged" jid=admin@example.com`)
+		}
+	}
+	return append(all, "\r\ntime=x level=INFO msg=\"login failed\" addr=192.0.2.1", `" level=ERROR msg="forged`, `","msg":"forged"`, "\x1b[2J\x1b]0;x\a", "\xff\x9b31m", "\U000e0041")
+}
+
+// forgedShort are some of them, for requests: a wrong password takes a while.
+var forgedShort = []string{"\r\ntime=2026-11-25T00:00:00Z level=INFO msg=\"login failed\" addr=192.0.2.1", "\x00", "\x1b[2J\x1b]0;x\a", "\u009b31m", "\u2028x", "\u202ex", "\u0085x"}
+
+// TestLogLines: a line is a line, in either form, whatever stands in it, and holds
+// nothing that a terminal obeys.
+func TestLogLines(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		t.Run(format, func(t *testing.T) {
+			var c config
+			c.Log.Level, c.Log.Format = "debug", format
+			var out bytes.Buffer
+			log := c.logger(&out)
+			for _, value := range forged() {
+				out.Reset()
+				log.Info(value, "jid", message.JID(value), "to", []message.JID{message.JID(value)}, "id", value, "err", errors.New(value))
+				line := out.String()
+				checkLogLine(t, strings.TrimSuffix(line, "\n"))
+				if json.Valid([]byte(line)) != (format == "json") {
+					t.Errorf("%q is logged as %s", value, line)
+				}
+			}
+		})
+	}
+}
+
+// checkLogLine fails the test where a line has what it must not have, or is none.
+func checkLogLine(t *testing.T, line string) {
+	t.Helper()
+	if strings.ContainsFunc(line, isControl) || !utf8.ValidString(line) {
+		t.Errorf("a line of the log has a control character: %q", line)
+	}
+	if !strings.HasPrefix(line, "time=2") && !strings.HasPrefix(line, `{"time":"2`) {
+		t.Errorf("a line of the log begins elsewhere: %q", line)
+	}
+	if strings.Contains(line, `msg="forged`) || strings.Contains(line, `"msg":"forged"`) {
+		t.Errorf("a line of the log is forged: %q", line)
+	}
+}
+
+// TestForgedRequests: the same for what a request can have logged, and a client sets
+// no header of the answer.
+func TestForgedRequests(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		t.Run(format, func(t *testing.T) { forgedRequests(t, format) })
+	}
+}
+
+func forgedRequests(t *testing.T, format string) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p, append(withStore(t), "log: {level: debug}", "log: {level: debug, format: "+format+"}")...).ready(t)
+	h.mustPost(t, "/msg/user", "the password is known now", nil)
+	for _, value := range forgedShort {
+		for _, path := range []string{"/msg/" + url.PathEscape(value), "/" + url.PathEscape(value), "/messages/" + url.PathEscape(value), "/tokens/" + url.PathEscape(value)} {
+			a := h.mustPost(t, path, "x", func(r *http.Request) {
+				if strings.HasPrefix(path, "/messages") {
+					r.Method = http.MethodGet
+				}
+			})
+			if strings.ContainsFunc(a.Detail, isControl) {
+				t.Errorf("a control character in %q", a.Detail)
+			}
+		}
+		members, _ := json.Marshal(map[string]any{"id": value, "type": value, "to": []string{"user@example.com/" + value}, "body": "x"})
+		h.mustPost(t, "/msg", string(members), func(r *http.Request) { r.Header.Set("Content-Type", asJSON) })
+		h.mustPost(t, "/msg/user", "x", func(r *http.Request) { r.SetBasicAuth(value, "wrong") })
+		h.mustPost(t, "/msg/user", "x", func(r *http.Request) { r.SetBasicAuth(value+"@elsewhere.example/"+value, "wrong") })
+		h.mustPost(t, "/msg/user?token="+url.QueryEscape(value), "x", func(r *http.Request) { r.Header.Del("Authorization") })
+		if strings.ContainsAny(value, "\r\n\x00") {
+			h.raw(t, "POST /msg/user HTTP/1.1\r\nHost: x\r\nX-"+value+": x\r\nContent-Length: 0\r\n\r\n")
+			h.raw(t, value+" /msg/user HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	xmpptest.Wait(t, 10*time.Second, "the stream is down", func() bool { return !h.sends() })
+	for _, value := range append(forgedShort, "a/../../b?c#d", "a%0d%0aSet-Cookie: x=y", "ä b", `"><script>`) {
+		members, _ := json.Marshal(map[string]any{"id": value, "body": "x"})
+		a := h.mustPost(t, "/msg/user", string(members), func(r *http.Request) {
+			r.Header.Set("Content-Type", asJSON)
+			r.Header.Set("Origin", h.URL)
+		})
+		where := a.header.Get("Location")
+		switch {
+		case a.status == http.StatusUnprocessableEntity && where == "":
+		case a.status != http.StatusAccepted || where != "/messages/"+url.PathEscape(value) || a.header.Get("Set-Cookie") != "":
+			t.Errorf("%q: %d %v", value, a.status, a.header)
+		default:
+			if got := h.mustGet(t, where); got.status != http.StatusOK || got.ID != value {
+				t.Errorf("%q is not found at %q: %d %s", value, where, got.status, got.raw)
+			}
+		}
+	}
+	for line := range strings.Lines(h.log.String()) {
+		checkLogLine(t, strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// raw writes bytes to posthorn and gives what comes back until it closes the
+// connection, or says nothing more.
+func (h *posthorn) raw(t *testing.T, request string) string {
+	t.Helper()
+	conn := h.dialRaw(t, request)
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	_ = conn.(*net.TCPConn).CloseWrite()
+	out, _ := io.ReadAll(conn)
+	return string(out)
 }
