@@ -15,6 +15,16 @@ import (
 // characters must be taken; ejabberd and Prosody prepare at most 1023 bytes).
 const maxPasswordBytes = 1023
 
+// Account gives whom a user name means, if that is somebody whose password could be
+// checked here.
+func (v *Verifier) Account(user string) (message.JID, error) {
+	account, err := v.account(user)
+	if _, served := v.hosts[account.Domain()]; err == nil && !served {
+		return "", fault.New(fault.Unauthenticated, "%s is on none of auth.hosts", account)
+	}
+	return account, err
+}
+
 // account finds out whom a user name means. Its error is for names that mean
 // nobody anywhere, which reveals nothing about accounts.
 func (v *Verifier) account(user string) (message.JID, error) {

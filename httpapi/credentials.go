@@ -29,20 +29,17 @@ func (x *exchange) identify(c credential) error {
 	} else {
 		from, err = x.verifier.Verify(x.r.Context(), c.user, c.secret, x.client())
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return asFault(err)
-	case !x.maySend(from):
-		return fault.New(fault.Forbidden, "%s may not send: policy.senders lists who may", from)
+	}
+	switch err := x.MaySend(from); {
+	case err != nil:
+		return err
 	case x.token != nil && !x.token.MayComeFrom(x.client()):
 		return fault.New(fault.Forbidden, "the token is not for clients at %s", x.client())
 	}
 	x.from = from
 	return nil
-}
-
-func (h *Handler) maySend(from message.JID) bool {
-	return len(h.options.Senders) == 0 || from.In(h.options.Senders)
 }
 
 // credential reads the header Authorization, of RFC 7617 or RFC 6750, or else the

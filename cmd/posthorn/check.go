@@ -14,11 +14,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"posthorn/auth"
 	"posthorn/component"
+	"posthorn/httpapi"
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
 	"posthorn/internal/store"
 )
 
@@ -28,6 +34,9 @@ func check(ctx context.Context, p *program) int {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	r := &report{out: p.stdout}
+	if p.as != "" {
+		return explain(r, &p.config, p.as, p.to)
+	}
 	from := p.configFile
 	if from == "" {
 		from = "the environment"
@@ -43,6 +52,59 @@ func check(ctx context.Context, p *program) int {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// explain says whether who logs in by that user name may send, and to whom, by the
+// rules that a request goes by. Nobody is asked: whether there is such an account, and
+// what its password is, the server alone knows.
+func explain(r *report, c *config, user, recipient string) int {
+	from := explainSender(r, c, user)
+	if from != "" && recipient != "" {
+		if to, err := c.rules().Recipient(recipient, from); err != nil {
+			r.fail("recipient "+strconv.Quote(recipient), errors.New(fault.Of(err).Public), "")
+		} else {
+			r.ok("recipient "+to.String(), "may be written to: policy.recipients is %s", c.Policy.Recipients)
+		}
+	}
+	if r.failed {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// explainSender gives whom the user name means, "" where they may not send.
+func explainSender(r *report, c *config, user string) message.JID {
+	step := "sender " + strconv.Quote(user)
+	options, err := c.auth(slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		r.fail("auth", err, "")
+		return ""
+	}
+	verifier, err := auth.New(options)
+	if err != nil {
+		r.fail("auth", err, "")
+		return ""
+	}
+	defer verifier.Close()
+	from, err := verifier.Account(user)
+	if err == nil {
+		err = c.rules().MaySend(from)
+	}
+	if err != nil {
+		r.fail(step, errors.New(fault.Of(err).Public), "")
+		return ""
+	}
+	who := "every account of auth.hosts may, since policy.senders is empty"
+	if len(c.Policy.Senders) > 0 {
+		who = "policy.senders has it or its domain"
+	}
+	r.ok("sender "+from.String(), "may send: %s", who)
+	return from
+}
+
+// rules are those by which requests are answered.
+func (c *config) rules() *httpapi.Handler {
+	return httpapi.New(c.httpapi(nil, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry()), nil, nil, nil)
 }
 
 // A report prints the lines of a check.

@@ -31,6 +31,7 @@ usage: posthorn [command] [--config FILE]
 
   serve                 take requests until stopped (also without a command)
   check                 try the whole way and say what to change
+  check --as JID        say whether somebody may send; --to JID: to whom
   server-config SERVER  print the lines to add to the configuration of
                         prosody or ejabberd
   outbox list           print what is kept until it can be sent
@@ -66,6 +67,7 @@ type program struct {
 	args           []string
 	json, all      bool // of outbox, and of token
 	tokenFlags     tokenFlags
+	as, to         string // of check
 	stdout, stderr io.Writer
 }
 
@@ -83,6 +85,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&p.json, "json", false, "")
 	flags.BoolVar(&p.all, "all", false, "")
 	p.tokenFlags.register(flags)
+	flags.StringVar(&p.as, "as", "", "")
+	flags.StringVar(&p.to, "to", "", "")
 	positional, err := parseMixed(flags, args)
 	name := "serve"
 	if len(positional) > 0 {
@@ -107,6 +111,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
 	case foreignFlag(flags, name) != "":
 		return usageError(stderr, fmt.Sprintf("%s takes no --%s", name, foreignFlag(flags, name)))
+	case p.to != "" && p.as == "":
+		return usageError(stderr, "check --to needs --as: who would send")
 	}
 	p.args = positional
 	if p.config, p.configFile, err = loadConfig(*file, os.Getenv); err != nil {
@@ -128,6 +134,10 @@ func foreignFlag(flags *flag.FlagSet, name string) (foreign string) {
 			}
 		case "all":
 			if name != "outbox" {
+				foreign = f.Name
+			}
+		case "as", "to":
+			if name != "check" {
 				foreign = f.Name
 			}
 		default:
