@@ -72,6 +72,7 @@ type Delivery struct {
 	last    atomic.Int64 // the newest Seq
 	inLine  atomic.Int64 // records in line, of everybody
 	streams atomic.Int64 // how many there were
+	timers  sync.Pool    // of *time.Timer, not running: each message needs one
 
 	work     chan struct{} // there may be something to hand over; capacity 1, a mark
 	settle   chan struct{} // there is something to settle; capacity 1, a mark
@@ -111,6 +112,7 @@ func New(opts Options, s sender, k keeper) *Delivery {
 		flights:  make(map[int64]struct{}),
 		watchers: make(map[int64]*watcher),
 		calls:    make(map[string]*call),
+		timers:   sync.Pool{New: func() any { return time.NewTimer(time.Hour) }},
 	}
 	d.metrics = newMetrics(opts.Metrics, d)
 	return d
@@ -214,8 +216,9 @@ func (d *Delivery) hand(ctx context.Context, m *message.Message) message.Outcome
 	if err != nil {
 		return d.orKeep(ctx, h, message.Outcome{Err: err})
 	}
-	timeout := time.NewTimer(d.opts.ConfirmTimeout)
-	defer timeout.Stop()
+	timeout := d.timers.Get().(*time.Timer)
+	timeout.Reset(d.opts.ConfirmTimeout)
+	defer func() { timeout.Stop(); d.timers.Put(timeout) }()
 	select {
 	case <-h.told:
 		return d.orKeep(ctx, h, h.outcome)

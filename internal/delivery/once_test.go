@@ -190,6 +190,26 @@ func TestOnceUnwritten(t *testing.T) {
 	}
 }
 
+// TestOnceUnwrittenTwice: who was on a stream that ended is told that their message
+// is kept only while it is: not when it has failed since, and neither is written.
+func TestOnceUnwrittenTwice(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		p := h.ask(you)
+		h.keeper.fail("Settle", true)
+		h.stream.write(1)
+		h.stream.cut(true)
+		h.stream.connect()
+		after(300 * time.Millisecond)
+		h.stream.tell("to you", "", failed(fault.RemoteFailed).Err)
+		after(time.Millisecond)
+		h.keeper.fail("Settle", false)
+		after(2 * time.Second)
+		want(t, "answer", p, "remote-failed")
+		want(t, "states", h.keeper.states(), map[string]message.State{"to you": "failed"})
+		checkBooks(t, h)
+	})
+}
+
 // TestOnceForgotten: where some of a request's outcomes are forgotten and others
 // not, nothing is made up.
 func TestOnceForgotten(t *testing.T) {
