@@ -18,11 +18,12 @@
 //  6. The fields become one message for each recipient (send.go,
 //     recipients.go, id.go); a mistake in any of them and nothing is sent.
 //  7. The messages are counted for the sender's rate (rate.go) and delivered, and
-//     the outcomes become one answer (deliver.go). Every failure is a fault.Error, whose kind has a row in one
-//     table (errors.go), and is written as a problem (problem.go).
+//     the outcomes become one answer (deliver.go). Every failure is a
+//     fault.Error, whose kind has a row in one table (errors.go), and is written
+//     as a problem (problem.go).
 //
-// It implements HTTP semantics (RFC 9110), Basic authentication (RFC 7617),
-// the client's address behind proxies (RFC 7239), problem details (RFC 9457), JSON (RFC 8259), multipart/form-data (RFC 7578),
-// encoded words (RFC 2047) in the subject's header, and the fetch standard's
-// CORS protocol.
+// It implements HTTP semantics (RFC 9110), Basic authentication (RFC 7617), the
+// client's address behind proxies (RFC 7239), problem details (RFC 9457), JSON
+// (RFC 8259), multipart/form-data (RFC 7578), encoded words (RFC 2047) in the
+// subject's header, and the fetch standard's CORS protocol.
 package httpapi
