@@ -143,10 +143,11 @@ func (v *Verifier) Verify(ctx context.Context, user string, password secret.Valu
 		return "", err
 	}
 	err = v.verdict(ctx, question{account, password, v.cache.mac(account, password), networkOf(client)})
+	if err == nil {
+		return account, nil
+	}
 	var slow *throttledError
 	switch {
-	case err == nil:
-		return account, nil
 	case errors.Is(err, errRefused):
 		return "", v.failed(ctx, began, account, client, "wrong user name or password")
 	case errors.As(err, &slow):
@@ -178,24 +179,23 @@ func (v *Verifier) verdict(ctx context.Context, q question) error {
 	if !served || !possible(q.password) {
 		return v.refuse(q)
 	}
-	switch verdict := v.cache.get(q.account, q.mac); verdict {
+	switch verdict, home := v.cache.look(q.account, q.mac, q.from); verdict {
 	case good:
-		return v.accept(q, "hit")
+		return v.accept(q, home, "hit")
 	case bad:
 		v.metrics.cache.WithLabelValues("negative").Inc()
 		return v.refuse(q)
 	}
-	if v.revives(q) {
-		return v.accept(q, "stale")
+	if home, revived := v.revives(q); revived {
+		return v.accept(q, home, "stale")
 	}
 	err := v.flights[q.account.Domain()].share(ctx, v.ticket(q), func(ctx context.Context) error {
 		return v.probe(ctx, host, q)
 	})
-	if err != nil && ctx.Err() == nil && v.revives(q) {
-		return v.accept(q, "stale")
-	}
 	if err == nil {
 		v.cache.settle(q.account, q.mac, q.from)
+	} else if home, revived := v.revives(q); revived && ctx.Err() == nil {
+		return v.accept(q, home, "stale")
 	}
 	v.metrics.cache.WithLabelValues("miss").Inc()
 	return err
@@ -204,8 +204,8 @@ func (v *Verifier) verdict(ctx context.Context, q question) error {
 // accept lets a remembered password pass, whoever guesses, where it was right
 // before. From elsewhere it is one more guess: one who has used up theirs would
 // else learn from it which is right, as fast as they can ask.
-func (v *Verifier) accept(q question, how string) error {
-	if !v.cache.home(q.account, q.mac, q.from) {
+func (v *Verifier) accept(q question, home bool, how string) error {
+	if !home {
 		if err := v.throttle.check(q.account, q.from); err != nil {
 			return err
 		}
@@ -225,9 +225,13 @@ func (v *Verifier) refuse(q question) error {
 }
 
 // revives reports whether a password counts although nobody can be asked about
-// it. Its verdict grows no younger by that.
-func (v *Verifier) revives(q question) bool {
-	return v.flights[q.account.Domain()].silence.lasts() && v.cache.get(q.account, q.mac) == stale && v.keeping()
+// it, and whether it came from there before. Its verdict grows no younger by that.
+func (v *Verifier) revives(q question) (home, revived bool) {
+	if !v.flights[q.account.Domain()].silence.lasts() {
+		return false, false
+	}
+	verdict, home := v.cache.look(q.account, q.mac, q.from)
+	return home, verdict == stale && v.keeping()
 }
 
 // ticket is a question's place in the queue. A password that was right lately is
@@ -235,11 +239,12 @@ func (v *Verifier) revives(q question) bool {
 // who try theirs again through an outage would be taken for guessers; but counted
 // it is, since an answer that messages are kept tells the right one then.
 func (v *Verifier) ticket(q question) ticket {
-	likely := v.cache.get(q.account, q.mac) == stale
+	verdict, home := v.cache.look(q.account, q.mac, q.from)
+	likely := verdict == stale
 	return ticket{
 		account: q.account, mac: q.mac, from: q.from, likely: likely,
 		free:   likely || v.cache.wasAsked(q.mac),
-		exempt: likely && v.cache.home(q.account, q.mac, q.from),
+		exempt: likely && home,
 	}
 }
 

@@ -69,20 +69,28 @@ func (c *cache) mac(account message.JID, password secret.Value) fingerprint {
 }
 
 func (c *cache) get(account message.JID, mac fingerprint) verdict {
+	is, _ := c.look(account, mac, network{})
+	return is
+}
+
+// look gives the verdict, and of one that is or was good whether the password came
+// from there before.
+func (c *cache) look(account message.JID, mac fingerprint, from network) (is verdict, home bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, found := c.good.get(account)
 	same := found && last.is(mac)
+	home = same && slices.Contains(last.from, from)
 	if same && time.Since(last.at) < c.ttl {
-		return good
+		return good, home
 	}
 	if _, found := c.bad.get(mac); found {
-		return bad
+		return bad, false
 	}
 	if same {
-		return stale
+		return stale, home
 	}
-	return unknown
+	return unknown, false
 }
 
 func (c *cache) put(account message.JID, mac fingerprint, is verdict) {
@@ -116,14 +124,6 @@ func (c *cache) settle(account message.JID, mac fingerprint, from network) {
 	}
 	last.from = append(slices.Clone(last.from[max(0, len(last.from)+1-maxHomes):]), from)
 	c.good.entries[account] = last
-}
-
-// home reports whether this password, when it was right, came from there.
-func (c *cache) home(account message.JID, mac fingerprint, from network) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	last, found := c.good.get(account)
-	return found && last.is(mac) && slices.Contains(last.from, from)
 }
 
 // unanswered remembers that there was no verdict, and wasAsked tells that.
