@@ -21,6 +21,16 @@ func (x *exchange) checkSize() error {
 	return nil
 }
 
+// endAmbiguity lets the connection end with a request in chunks, behind which there
+// may be more. It may have had a Content-Length as well, which net/http hides, and a
+// proxy that went by that one has taken something else for the next request, which may
+// be another client's (RFC 9112 §6.1).
+func (x *exchange) endAmbiguity() {
+	if len(x.r.TransferEncoding) > 0 && x.r.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close")
+	}
+}
+
 // readBody reads the whole body. net/http asks a client that waits for
 // `100 Continue` to go on at the first read (RFC 9110 §10.1.1).
 func (x *exchange) readBody() ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 // send takes a request to send from its header to its answer. Who names no
 // account gets no body read.
 func (x *exchange) send(t target) error {
+	x.endAmbiguity()
 	if err := x.checkSize(); err != nil {
 		return err
 	}

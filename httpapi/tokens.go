@@ -61,6 +61,7 @@ func (x *exchange) owner() error {
 
 // manageTokens answers the pages of tokens.
 func (x *exchange) manageTokens(t target) error {
+	x.endAmbiguity()
 	if err := x.checkSize(); err != nil {
 		return err
 	}

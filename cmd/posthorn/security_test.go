@@ -2,15 +2,19 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -443,8 +447,145 @@ func (h *posthorn) raw(t *testing.T, request string) string {
 	t.Helper()
 	conn := h.dialRaw(t, request)
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-	_ = conn.(*net.TCPConn).CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
 	out, _ := io.ReadAll(conn)
 	return string(out)
+}
+
+// head is what a raw request to send has before what a test adds.
+const head = "POST /msg/user HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+
+// TestAmbiguousRequests: what a proxy before posthorn and posthorn itself could read
+// in two ways is refused, and no request is hidden in another.
+func TestAmbiguousRequests(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	p.Users(t, password, "you@example.com")
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	as := func(name string) string {
+		return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password)) + "\r\n"
+	}
+	me := as("me@example.com")
+	hidden := "POST /msg/user HTTP/1.1\r\nHost: x\r\n" + as("you@example.com") + "Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhidden"
+	refused := map[string]string{
+		"Authorization twice":                me + as("you@example.com") + "Content-Length: 1\r\n\r\nx",
+		"Authorization twice, the same":      me + me + "Content-Length: 1\r\n\r\nx",
+		"Authorization of two in one":        "Authorization: Basic bWU6bXlwYXNzd29yZA==, Basic eW91Om15cGFzc3dvcmQ=\r\nContent-Length: 1\r\n\r\nx",
+		"Idempotency-Key twice":              me + "Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 1\r\n\r\nx",
+		"Content-Type twice":                 me + "Content-Type: application/json\r\nContent-Length: 1\r\n\r\nx",
+		"Content-Length twice":               me + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+		"Content-Length of two":              me + "Content-Length: 1, 2\r\n\r\nxx",
+		"negative Content-Length":            me + "Content-Length: -1\r\n\r\nx",
+		"Content-Length with a sign":         me + "Content-Length: +1\r\n\r\nx",
+		"huge Content-Length":                me + "Content-Length: 18446744073709551617\r\n\r\nx",
+		"two codings":                        me + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + hidden,
+		"unknown coding":                     me + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + hidden,
+		"chunked twice":                      me + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + hidden,
+		"coding with a vertical tab":         me + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + hidden,
+		"blank before the colon":             me + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + hidden,
+		"chunk size that is none":            me + "Transfer-Encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n",
+		"NUL in a header":                    me + "Title: a\x00b\r\nContent-Length: 1\r\n\r\nx",
+		"compressed":                         me + "Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+		"compressed, twice named":            me + "Content-Encoding: identity\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+		"authzid in the password":            "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("me\x00you@example.com:"+password)) + "\r\nContent-Length: 1\r\n\r\nx",
+		"whole PLAIN message as a user name": "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("\x00me\x00"+password)) + "\r\nContent-Length: 1\r\n\r\nx",
+	}
+	// net/http reads these by the chunks. Then the connection ends (RFC 9112 §6.1).
+	taken := map[string]string{
+		"both lengths":  me + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + hidden,
+		"folded header": me + "Transfer-Encoding:\r\n chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + hidden,
+	}
+	t.Run("all", func(t *testing.T) {
+		for status, requests := range map[string]map[string]string{"4": refused, "201 ": taken} {
+			for name, request := range requests {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					got := h.raw(t, head+request)
+					if !strings.HasPrefix(got, "HTTP/1.1 "+status) && !strings.HasPrefix(got, "HTTP/1.1 501") || strings.Count(got, "HTTP/1.1 ") != 1 {
+						t.Errorf("answer is %q", got)
+					}
+				})
+			}
+		}
+	})
+	for range taken {
+		expect(t, user, "me@example.com", "x")
+	}
+	h.mustPost(t, "/msg/user", "the last", nil)
+	expect(t, user, "me@example.com", "the last")
+}
+
+// TestBombs: what is small on the wire and large in memory, from somebody who may
+// send. posthorn's memory at its highest says what it cost.
+func TestBombs(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{})
+	h := startPosthorn(t, p).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	fill := func(format string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < 65000; i++ {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	bombs := map[string][2]string{
+		"deep arrays":      {asJSON, `{"x":` + strings.Repeat("[", 65000)},
+		"deep objects":     {asJSON, strings.Repeat(`{"x":`, 13000)},
+		"deep and closed":  {asJSON, `{"body":"x","x":` + strings.Repeat("[", 9990) + strings.Repeat("]", 9990) + `}`},
+		"many members":     {asJSON, `{` + fill(`"%x":0,`) + `"body":"x"}`},
+		"many recipients":  {asJSON, `{"body":"x","to":[` + fill(`"%x",`) + `"user"]}`},
+		"huge number":      {asJSON, `{"body":"x","ttl":1` + strings.Repeat("0", 64000) + `}`},
+		"huge exponent":    {asJSON, `{"body":"x","ttl":1e999999999}`},
+		"many fields":      {asForm, "body=x&" + fill("f%x=&")},
+		"many parts":       {"multipart/form-data; boundary=b", fill("--b\r\nContent-Disposition: form-data; name=\"%x\"\r\n\r\n\r\n") + "--b--\r\n"},
+		"header of a part": {"multipart/form-data; boundary=b", "--b\r\nX: " + strings.Repeat("x", 64000) + "\r\n\r\n\r\n--b--\r\n"},
+		"entities in HTML": {asForm, "body=x&html=" + strings.Repeat("%26lt;", 10000)},
+		"open elements":    {asForm, "body=x&html=" + strings.Repeat("<p>", 20000)},
+		"entities in XML":  {asText, `<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">` + fill("<!ENTITY b%x '&a;&a;&a;'>") + `]><x>&a;</x>`},
+		"encoded words":    {asText, "x"},
+	}
+	before := h.peak(t)
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for name, bomb := range bombs {
+				a, err := h.post("/msg/user", bomb[1], func(r *http.Request) {
+					r.Header.Set("Content-Type", bomb[0])
+					if name == "encoded words" {
+						r.Header.Set("Title", strings.Repeat("=?utf-8?Q?=3C?= ", 3500))
+					}
+				})
+				if err != nil || a.status >= 500 {
+					t.Errorf("%s: %d %.200s %v", name, a.status, a.raw, err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	after := h.peak(t)
+	t.Logf("the highest resident memory was %d and is %d MiB", before>>20, after>>20)
+	if after > before+64<<20 {
+		t.Error("memory has grown")
+	}
+	h.mustPost(t, "/msg/user", "the last", nil)
+	for user.MustReceive(t).Body != "the last" {
+	}
+	h.mustHaveOneStream(t)
+}
+
+var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s*(\d+) kB$`)
+
+// peak is the most memory that posthorn has had, in bytes.
+func (h *posthorn) peak(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := peakLine.FindSubmatch(text)
+	if found == nil {
+		t.Fatal("the system does not tell")
+	}
+	kib, _ := strconv.ParseInt(string(found[1]), 10, 64)
+	return kib << 10
 }
