@@ -2,16 +2,19 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,8 +24,13 @@ import (
 	"unicode/utf8"
 
 	"posthorn/internal/message"
+	"posthorn/internal/token"
 	"posthorn/internal/xmpptest"
 )
+
+// unlimited is the change of the configuration that lets a test be wrong, and send, as
+// often as it likes.
+var unlimited = []string{"auth:\n", "limits: {messages_per_second: 0}\nauth:\n  throttle: {failures: 1000000}\n"}
 
 // oddNames are accounts whose names few expect, and which are accepted.
 var oddNames = []string{
@@ -46,7 +54,7 @@ func testNames(t *testing.T, p *xmpptest.Server) {
 	for _, name := range oddNames {
 		p.Users(t, password, name+"@example.com")
 	}
-	h := startPosthorn(t, p).ready(t)
+	h := startPosthorn(t, p, unlimited...).ready(t)
 	user := p.MustLogin(t, "user@example.com", password)
 	as := func(name string) func(*http.Request) {
 		return func(r *http.Request) {
@@ -194,7 +202,7 @@ var ways = []way{
 func TestNothingIsSmuggled(t *testing.T) { onBoth(t, testNothingIsSmuggled) }
 
 func testNothingIsSmuggled(t *testing.T, p *xmpptest.Server) {
-	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	h := startPosthorn(t, p, append(withStore(t), unlimited...)...).ready(t)
 	user := p.MustLogin(t, "user@example.com", password)
 	for _, w := range ways {
 		arrived, refused := 0, 0
@@ -392,7 +400,7 @@ func TestForgedRequests(t *testing.T) {
 
 func forgedRequests(t *testing.T, format string) {
 	p := prosodyWithUsers(t, xmpptest.Options{})
-	h := startPosthorn(t, p, append(withStore(t), "log: {level: debug}", "log: {level: debug, format: "+format+"}")...).ready(t)
+	h := startPosthorn(t, p, slices.Concat(withStore(t), unlimited, []string{"log: {level: debug}", "log: {level: debug, format: " + format + "}"})...).ready(t)
 	h.mustPost(t, "/msg/user", "the password is known now", nil)
 	for _, value := range forgedShort {
 		for _, path := range []string{"/msg/" + url.PathEscape(value), "/" + url.PathEscape(value), "/messages/" + url.PathEscape(value), "/tokens/" + url.PathEscape(value)} {
@@ -588,4 +596,217 @@ func (h *posthorn) peak(t *testing.T) int64 {
 	}
 	kib, _ := strconv.ParseInt(string(found[1]), 10, 64)
 	return kib << 10
+}
+
+// TestPasswordChange: the old password is refused at once when the new one was used,
+// and else when its verdict is no longer remembered; that the server is away brings
+// none back which it has refused.
+func TestPasswordChange(t *testing.T) { onBoth(t, testPasswordChange) }
+
+func testPasswordChange(t *testing.T, p *xmpptest.Server) {
+	p.Users(t, password, "you@example.com")
+	h := startPosthorn(t, p, append(withStore(t), "auth:\n", "auth:\n  cache: {ttl: 3s, stale_ttl: 1h}\n")...).ready(t)
+	sends := func(name, word string) int {
+		return h.mustPost(t, "/msg/user", "x", func(r *http.Request) { r.SetBasicAuth(name, word) }).status
+	}
+	for _, name := range []string{"me", "you"} {
+		if got := sends(name, password); got != http.StatusCreated {
+			t.Fatalf("%s: %d", name, got)
+		}
+		p.Users(t, "changed", name+"@example.com")
+	}
+	if got := sends("me", "changed"); got != http.StatusCreated {
+		t.Fatalf("the new password: %d", got)
+	}
+	if got := sends("me", password); got != http.StatusUnauthorized {
+		t.Errorf("the old password, after the new one was used: %d", got)
+	}
+	xmpptest.Wait(t, 10*time.Second, "the old password of you is refused", func() bool { return sends("you", password) == http.StatusUnauthorized })
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	xmpptest.Wait(t, 10*time.Second, "the stream is down", func() bool { return !h.sends() })
+	if got := sends("me", "changed"); got != http.StatusAccepted {
+		t.Errorf("the right password, while the server is away: %d", got)
+	}
+	for _, name := range []string{"me", "you"} {
+		if got := sends(name, password); got == http.StatusAccepted || got == http.StatusCreated {
+			t.Errorf("the old password of %s, while the server is away: %d", name, got)
+		}
+	}
+	if got := sends("you", "changed"); got != http.StatusServiceUnavailable {
+		t.Errorf("a password that was never used, while the server is away: %d", got)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.ready(t)
+	p.Users(t, "changed again", "me@example.com")
+	xmpptest.Wait(t, 10*time.Second, "a password that was right while the server was away is asked about again", func() bool { return sends("me", "changed") == http.StatusUnauthorized })
+}
+
+// TestTokenHolders: who has a token can do what it is for, and by no other spelling,
+// path or field more than that.
+func TestTokenHolders(t *testing.T) { onBoth(t, testTokenHolders) }
+
+func testTokenHolders(t *testing.T, p *xmpptest.Server) {
+	p.Users(t, password, "you@example.com")
+	h := startPosthorn(t, p, append(withStore(t), unlimited...)...).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	room := openRoom(t, p.MustLogin(t, "you@example.com", password), "ops", nil)
+	asOwner := func(r *http.Request) { r.Header.Set("Content-Type", asJSON) }
+	made := h.mustPost(t, "/tokens", `{"name":"n</x>]]>\u202a\"'&","recipients":["user@example.com"]}`, asOwner)
+	if made.status != http.StatusUnprocessableEntity {
+		t.Errorf("a name with a mark that does not print: %d %s", made.status, made.raw)
+	}
+	const name = `n</x>]]>"'&`
+	members, _ := json.Marshal(map[string]any{"name": name, "recipients": []string{"User@example.com"}})
+	made = h.mustPost(t, "/tokens", string(members), asOwner)
+	var shown struct{ Token, Name string }
+	if err := json.Unmarshal([]byte(made.raw), &shown); err != nil || made.status != http.StatusCreated || shown.Name != name {
+		t.Fatalf("answer is %d %s", made.status, made.raw)
+	}
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+shown.Token) }
+	typed := func(contentType string) func(*http.Request) {
+		return func(r *http.Request) { bearer(r); r.Header.Set("Content-Type", contentType) }
+	}
+	for _, to := range []string{"user", "USER@Example.Com", "user@example.com/phone"} {
+		if a := h.mustPost(t, "/msg/"+to, "allowed", bearer); a.status != http.StatusCreated {
+			t.Errorf("to %s: %d %s", to, a.status, a.raw)
+		}
+		expect(t, user, "me@example.com", "allowed")
+	}
+	for what, request := range map[string][3]string{
+		"another recipient":      {"/msg/you", asText, "x"},
+		"itself":                 {"/msg/me", asText, "x"},
+		"several, mixed":         {"/msg/user,you", asText, "x"},
+		"several, in JSON":       {"/msg/user", asJSON, `{"to":["user","you@example.com"],"body":"x"}`},
+		"to in the body":         {"/msg/user", asJSON, `{"to":"you","body":"x"}`},
+		"to in a form":           {"/msg/user", asForm, "to=user&to=you&body=x"},
+		"to in the query":        {"/msg?to=user,you", asText, "x"},
+		"mod_rest":               {"/rest/message/chat/you@example.com", asJSON, `{"body":"x"}`},
+		"mod_rest, in the body":  {"/rest/message/chat/user@example.com", asJSON, `{"to":"you@example.com","body":"x"}`},
+		"a name at a resource":   {"/msg/you@example.com%2Fuser@example.com", asText, "x"},
+		"full width":             {"/msg/ｕser@example.com", asText, "x"},
+		"another domain":         {"/msg/user@example.com.evil.example", asText, "x"},
+		"a room":                 {"/msg/" + room.address() + "?type=groupchat&nick=user@example.com", asText, "x"},
+		"a room with a password": {"/msg/" + room.address(), asJSON, `{"type":"groupchat","password":"user@example.com","body":"x"}`},
+		"more of it":             {"/tokens", asJSON, `{"name":"more"}`},
+		"itself as a password":   {"/msg/you?token=" + shown.Token, asText, "x"},
+	} {
+		a := h.mustPost(t, request[0], request[2], typed(request[1]))
+		if a.status != http.StatusForbidden && a.status != http.StatusUnprocessableEntity && a.status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", what, a.status, a.raw)
+		}
+	}
+	for what, change := range map[string]func(*http.Request){
+		"to list tokens":    func(r *http.Request) { bearer(r); r.Method = http.MethodGet; r.URL.Path = "/tokens" },
+		"to revoke a token": func(r *http.Request) { bearer(r); r.Method = http.MethodDelete; r.URL.Path = "/tokens/more" },
+		"tokens by its name": func(r *http.Request) {
+			r.SetBasicAuth("me@example.com", shown.Token)
+			r.Method = http.MethodGet
+			r.URL.Path = "/tokens"
+		},
+		"tokens by a URL": func(r *http.Request) {
+			r.Header.Del("Authorization")
+			r.URL.Path = "/tokens"
+			r.URL.RawQuery = "token=" + shown.Token
+		},
+		"as another account": func(r *http.Request) { r.SetBasicAuth("you@example.com", shown.Token) },
+		"as nobody":          func(r *http.Request) { r.SetBasicAuth("ghost@example.com", shown.Token) },
+		"another letter":     func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+strings.ToUpper(shown.Token)) },
+		"cut short":          func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+shown.Token[:len(shown.Token)-1]) },
+		"its hash": func(r *http.Request) {
+			r.Header.Set("Authorization", fmt.Sprintf("Bearer %x", sha256.Sum256([]byte(shown.Token))))
+		},
+	} {
+		if a := h.mustPost(t, "/msg/user", `{"name":"x"}`, change); a.status != http.StatusForbidden && a.status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", what, a.status, a.raw)
+		}
+	}
+	checkLookups(t, h, user, bearer)
+	h.mustPost(t, "/msg/user", "the last", nil)
+	expect(t, user, "me@example.com", "the last")
+	if strings.Contains(h.log.String(), shown.Token) {
+		t.Error("the token stands in the log")
+	}
+	h.mustHaveOneStream(t)
+}
+
+// checkLookups: what became of a message is for its sender to know, and for a token
+// that could have sent it.
+func checkLookups(t *testing.T, h *posthorn, user *xmpptest.Client, bearer func(*http.Request)) {
+	t.Helper()
+	for _, to := range []string{"user", "you"} {
+		if a := h.mustPost(t, "/msg/"+to, "looked up", func(r *http.Request) { r.Header.Set("Idempotency-Key", "k") }); a.status != http.StatusCreated {
+			t.Fatalf("answer is %d %s", a.status, a.raw)
+		} else {
+			if to == "user" {
+				expect(t, user, "me@example.com", "looked up")
+			}
+			for who, want := range map[string]int{"me": http.StatusOK, "you": http.StatusNotFound, "token": http.StatusOK} {
+				if who == "token" && to == "you" {
+					want = http.StatusNotFound
+				}
+				is := h.mustPost(t, "/messages/"+a.ID, "", func(r *http.Request) {
+					r.Method = http.MethodGet
+					r.SetBasicAuth(who, password)
+					if who == "token" {
+						bearer(r)
+					}
+				})
+				if is.status != want {
+					t.Errorf("%s asks about a message to %s: %d %s", who, to, is.status, is.raw)
+				}
+			}
+		}
+	}
+}
+
+// refusedAlike measures how long a refusal takes, by what was wrong, n times each, and
+// fails where one can be told from another by its time: an answer is given at multiples
+// of a quarter of a second, so a kind that is a step later than another stands out.
+func refusedAlike(t *testing.T, p *xmpptest.Server, n int) {
+	h := startPosthorn(t, p, append(withStore(t), unlimited...)...).ready(t)
+	kinds := map[string]func(r *http.Request, i int){
+		"wrong password":   func(r *http.Request, i int) { r.SetBasicAuth("me", fmt.Sprint("wrong ", i)) },
+		"the same again":   func(r *http.Request, _ int) { r.SetBasicAuth("user", "wrong") },
+		"unknown account":  func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("ghost", i), "wrong") },
+		"unknown host":     func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("me@ghost", i, ".example"), "wrong") },
+		"unknown token":    func(r *http.Request, _ int) { r.Header.Set("Authorization", "Bearer "+token.New().Reveal()) },
+		"token of nobody":  func(r *http.Request, _ int) { r.SetBasicAuth("ghost", token.New().Reveal()) },
+		"token of another": func(r *http.Request, _ int) { r.SetBasicAuth("me", token.New().Reveal()) },
+	}
+	var mu sync.Mutex
+	took := map[string][]time.Duration{}
+	var wait sync.WaitGroup
+	for kind, change := range kinds { // beside one another, so that the machine's load is the same for all
+		wait.Go(func() {
+			for i := range n {
+				began := time.Now()
+				a, err := h.post("/msg/user", "x", func(r *http.Request) { change(r, i) })
+				mu.Lock()
+				took[kind] = append(took[kind], time.Since(began))
+				mu.Unlock()
+				if err != nil || a.status != http.StatusUnauthorized {
+					t.Errorf("%s: %d %s %v", kind, a.status, a.raw, err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	var medians []time.Duration
+	for _, kind := range slices.Sorted(maps.Keys(took)) {
+		times := took[kind]
+		slices.Sort(times)
+		at := func(share float64) time.Duration {
+			return times[int(share*float64(len(times)-1))].Round(10 * time.Microsecond)
+		}
+		medians = append(medians, at(.5))
+		t.Logf("%-17s p5 %v  median %v  p95 %v  most %v", kind, at(.05), at(.5), at(.95), at(1))
+	}
+	if slices.Max(medians)-slices.Min(medians) > 125*time.Millisecond {
+		t.Error("the medians are half a step apart or more")
+	}
 }

@@ -75,3 +75,9 @@ func TestThousandRooms(t *testing.T) { manyRooms(t, 1000) }
 func TestTenThousandGuesses(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *xmpptest.Server) { guessing(t, p, 10000) })
 }
+
+// TestRefusalsTakeAsLong: nobody learns by a clock whether there is an account. It is
+// about medians, so that a busy machine does not fail it.
+func TestRefusalsTakeAsLong(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *xmpptest.Server) { refusedAlike(t, p, 300) })
+}
