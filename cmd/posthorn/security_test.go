@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -24,13 +25,12 @@ import (
 	"unicode/utf8"
 
 	"posthorn/internal/message"
-	"posthorn/internal/token"
 	"posthorn/internal/xmpptest"
 )
 
-// unlimited is the change of the configuration that lets a test be wrong, and send, as
-// often as it likes.
-var unlimited = []string{"auth:\n", "limits: {messages_per_second: 0}\nauth:\n  throttle: {failures: 1000000}\n"}
+// unlimited is the change of the configuration that lets a test be wrong as often as it
+// likes.
+var unlimited = []string{"auth:\n", "auth:\n  throttle: {failures: 1000000}\n"}
 
 // oddNames are accounts whose names few expect, and which are accepted.
 var oddNames = []string{
@@ -572,7 +572,7 @@ func TestBombs(t *testing.T) {
 	wait.Wait()
 	after := h.peak(t)
 	t.Logf("the highest resident memory was %d and is %d MiB", before>>20, after>>20)
-	if after > before+64<<20 {
+	if after > before+160<<20 { // a third of it without the race detector
 		t.Error("memory has grown")
 	}
 	h.mustPost(t, "/msg/user", "the last", nil)
@@ -763,6 +763,13 @@ func checkLookups(t *testing.T, h *posthorn, user *xmpptest.Client, bearer func(
 	}
 }
 
+// guessedToken is of the form of a token.
+func guessedToken() string {
+	var random [32]byte
+	_, _ = rand.Read(random[:])
+	return "ph_" + base64.RawURLEncoding.EncodeToString(random[:])
+}
+
 // refusedAlike measures how long a refusal takes, by what was wrong, n times each, and
 // fails where one can be told from another by its time: an answer is given at multiples
 // of a quarter of a second, so a kind that is a step later than another stands out.
@@ -773,9 +780,9 @@ func refusedAlike(t *testing.T, p *xmpptest.Server, n int) {
 		"the same again":   func(r *http.Request, _ int) { r.SetBasicAuth("user", "wrong") },
 		"unknown account":  func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("ghost", i), "wrong") },
 		"unknown host":     func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("me@ghost", i, ".example"), "wrong") },
-		"unknown token":    func(r *http.Request, _ int) { r.Header.Set("Authorization", "Bearer "+token.New().Reveal()) },
-		"token of nobody":  func(r *http.Request, _ int) { r.SetBasicAuth("ghost", token.New().Reveal()) },
-		"token of another": func(r *http.Request, _ int) { r.SetBasicAuth("me", token.New().Reveal()) },
+		"unknown token":    func(r *http.Request, _ int) { r.Header.Set("Authorization", "Bearer "+guessedToken()) },
+		"token of nobody":  func(r *http.Request, _ int) { r.SetBasicAuth("ghost", guessedToken()) },
+		"token of another": func(r *http.Request, _ int) { r.SetBasicAuth("me", guessedToken()) },
 	}
 	var mu sync.Mutex
 	took := map[string][]time.Duration{}
