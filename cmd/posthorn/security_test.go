@@ -24,6 +24,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"posthorn/internal/message"
 	"posthorn/internal/xmpptest"
 )
@@ -268,6 +270,35 @@ func smuggleInHTML(t *testing.T, h *posthorn, user *xmpptest.Client) {
 			t.Errorf("%q became %s", text, m.Raw)
 		}
 	}
+}
+
+// TestNicknames: whatever nickname and password a sender chooses, the room shows the
+// message once, from a nickname with the sender's own name at its end.
+func TestNicknames(t *testing.T) { onBoth(t, testNicknames) }
+
+func testNicknames(t *testing.T, p *xmpptest.Server) {
+	p.Users(t, password, "owner@example.com")
+	h := startPosthorn(t, p).ready(t)
+	r := openRoom(t, p.MustLogin(t, "owner@example.com", password), "ops", nil)
+	shown, refused, last := 0, 0, ""
+	for i, text := range append(smuggled, "admin", "owner", "owner (owner)", "me\x00", "a\u2024b", "ﬁ", "x²") {
+		body := fmt.Sprint("said ", i)
+		members, _ := json.Marshal(map[string]string{"to": r.address(), "type": "groupchat", "nick": text, "password": text, "body": body})
+		a := h.mustPost(t, "/msg", string(members), func(r *http.Request) { r.Header.Set("Content-Type", asJSON) })
+		if a.status >= 400 && a.status < 500 {
+			refused++
+			continue
+		}
+		nick, _ := r.hears(t, body)
+		// A nickname that the server does not take leaves the sender the last one.
+		if a.status != http.StatusCreated || nick != norm.NFKC.String(text)+" (me)" && nick != last {
+			t.Errorf("%q is shown as %q; answer is %d %s", text, nick, a.status, a.raw)
+		}
+		last = nick
+		shown++
+	}
+	t.Logf("%d shown, %d refused", shown, refused)
+	h.mustHaveOneStream(t)
 }
 
 // unsendableBytes are what is no text, or none that XMPP can carry.
