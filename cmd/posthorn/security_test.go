@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -791,60 +789,5 @@ func checkLookups(t *testing.T, h *posthorn, user *xmpptest.Client, bearer func(
 				}
 			}
 		}
-	}
-}
-
-// guessedToken is of the form of a token.
-func guessedToken() string {
-	var random [32]byte
-	_, _ = rand.Read(random[:])
-	return "ph_" + base64.RawURLEncoding.EncodeToString(random[:])
-}
-
-// refusedAlike measures how long a refusal takes, by what was wrong, n times each, and
-// fails where one can be told from another by its time: an answer is given at multiples
-// of a quarter of a second, so a kind that is a step later than another stands out.
-func refusedAlike(t *testing.T, p *xmpptest.Server, n int) {
-	h := startPosthorn(t, p, append(withStore(t), unlimited...)...).ready(t)
-	kinds := map[string]func(r *http.Request, i int){
-		"wrong password":   func(r *http.Request, i int) { r.SetBasicAuth("me", fmt.Sprint("wrong ", i)) },
-		"the same again":   func(r *http.Request, _ int) { r.SetBasicAuth("user", "wrong") },
-		"unknown account":  func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("ghost", i), "wrong") },
-		"unknown host":     func(r *http.Request, i int) { r.SetBasicAuth(fmt.Sprint("me@ghost", i, ".example"), "wrong") },
-		"unknown token":    func(r *http.Request, _ int) { r.Header.Set("Authorization", "Bearer "+guessedToken()) },
-		"token of nobody":  func(r *http.Request, _ int) { r.SetBasicAuth("ghost", guessedToken()) },
-		"token of another": func(r *http.Request, _ int) { r.SetBasicAuth("me", guessedToken()) },
-	}
-	var mu sync.Mutex
-	took := map[string][]time.Duration{}
-	var wait sync.WaitGroup
-	for kind, change := range kinds { // beside one another, so that the machine's load is the same for all
-		wait.Go(func() {
-			for i := range n {
-				began := time.Now()
-				a, err := h.post("/msg/user", "x", func(r *http.Request) { change(r, i) })
-				mu.Lock()
-				took[kind] = append(took[kind], time.Since(began))
-				mu.Unlock()
-				if err != nil || a.status != http.StatusUnauthorized {
-					t.Errorf("%s: %d %s %v", kind, a.status, a.raw, err)
-					return
-				}
-			}
-		})
-	}
-	wait.Wait()
-	var medians []time.Duration
-	for _, kind := range slices.Sorted(maps.Keys(took)) {
-		times := took[kind]
-		slices.Sort(times)
-		at := func(share float64) time.Duration {
-			return times[int(share*float64(len(times)-1))].Round(10 * time.Microsecond)
-		}
-		medians = append(medians, at(.5))
-		t.Logf("%-17s p5 %v  median %v  p95 %v  most %v", kind, at(.05), at(.5), at(.95), at(1))
-	}
-	if slices.Max(medians)-slices.Min(medians) > 125*time.Millisecond {
-		t.Error("the medians are half a step apart or more")
 	}
 }
