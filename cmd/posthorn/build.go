@@ -84,7 +84,7 @@ func (c *config) delivery(stream *component.Component, log *slog.Logger, metrics
 		Keep:           c.Delivery.Keep,
 		MaxKept:        int64(c.Delivery.MaxKept),
 		Remember:       c.Delivery.Remember,
-		Up:             stream.Ready,
+		Up:             func() bool { return stream.State() == component.Up },
 		Log:            log,
 		Metrics:        metrics,
 	}

@@ -364,8 +364,15 @@ func TestMuteIsNotKept(t *testing.T) {
 	p.Users(t, password, "me@example.com", "user@example.com")
 	h := startPosthorn(t, &p.Server, withStore(t)...)
 	xmpptest.Wait(t, 20*time.Second, "the stream is up", func() bool { return strings.Contains(h.mustGet(t, "/healthz").raw, `"stream":"up"`) })
-	if a := h.mustPost(t, "/msg/user", "x", nil); a.status != http.StatusServiceUnavailable || !strings.Contains(a.Detail, "posthorn check") {
-		t.Errorf("answer is %d %s", a.status, a.raw)
+	for _, key := range []string{"", "k", "k"} {
+		a := h.mustPost(t, "/msg/user", "x", func(r *http.Request) {
+			if key != "" {
+				r.Header.Set("Idempotency-Key", key)
+			}
+		})
+		if a.status != http.StatusServiceUnavailable || !strings.Contains(a.Detail, "posthorn check") {
+			t.Errorf("with the key %q: %d %s", key, a.status, a.raw)
+		}
 	}
 }
 

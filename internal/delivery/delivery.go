@@ -40,7 +40,7 @@ type Options struct {
 	Keep           time.Duration // how long a message is tried
 	MaxKept        int64         // bytes of messages, a tenth of it for one sender
 	Remember       time.Duration // how long an outcome is known
-	Up             func() bool   // whether messages could be sent now
+	Up             func() bool   // whether there is a stream now
 	Log            *slog.Logger
 	Metrics        prometheus.Registerer
 }

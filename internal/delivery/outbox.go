@@ -16,6 +16,8 @@ const (
 	// refusedWait is how long a sender's line rests when the stream would not take
 	// what is first.
 	refusedWait = 200 * time.Millisecond
+	// muteWait is the same where a person has to change something first.
+	muteWait = 10 * time.Second
 	// lookAgain is how often the line is looked at without a reason.
 	lookAgain = time.Second
 )
@@ -156,8 +158,16 @@ func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn boo
 		page.cursor = r.Seq
 		return false, true
 	}
-	page.look, page.resume = true, time.Now().Add(refusedWait)
+	page.look, page.resume = true, time.Now().Add(restAfter(fault.Of(err)))
 	return false, false
+}
+
+// restAfter is how long a line rests after what was first in it was refused.
+func restAfter(f *fault.Error) time.Duration {
+	if f.Kind == fault.Unavailable && !f.Passing {
+		return muteWait
+	}
+	return refusedWait
 }
 
 // refused settles a record that the stream would not take, if somebody waits for
