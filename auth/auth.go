@@ -23,6 +23,9 @@
 //     answer in time, and messages are only kept, a password still counts that
 //     it took lately. Any answer ends that, whatever it says.
 //
+// A token takes the place of a password: the store that keeps them is asked about it,
+// and no server (token.go).
+//
 // It is not an XMPP client: it sends no presence and no message. Who may send,
 // once known, is not decided here.
 package auth

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"posthorn/internal/xmpptest"
 )
 
 const keptProse = `
@@ -89,8 +91,8 @@ func (s *site) drain(ctx context.Context, b bench, all int) (perSecond float64, 
 	if err := s.move(ctx, b, s.prosody.ComponentAddress); err != nil {
 		return 0, err
 	}
-	for s.inbox.user.Received() == before && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
+	if err := xmpptest.Poll(ctx, func() bool { return s.inbox.user.Received() > before }); err != nil {
+		return 0, err
 	}
 	began, first := time.Now(), s.inbox.user.Received()-before
 	if err := s.inbox.await(ctx, all); err != nil {
