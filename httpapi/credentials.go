@@ -75,14 +75,26 @@ func basicCredential(encoded string) (c credential, err error) {
 }
 
 func (x *exchange) tokenInURL() (c credential, err error) {
-	values := x.r.URL.Query()["token"] // what does not parse is not there
+	given, err := x.asked("token")
 	switch {
-	case len(values) > 1:
-		return c, fault.New(fault.Malformed, "token: is given twice")
-	case len(values) == 0 || values[0] == "":
+	case err != nil:
+		return c, err
+	case given == "":
 		return c, fault.New(fault.Unauthenticated, "who is it? send the JID and the password of an account by HTTP Basic authentication, or a token")
 	}
-	return credential{secret: secret.New(values[0]), token: true}, nil
+	return credential{secret: secret.New(given), token: true}, nil
+}
+
+// asked gives a parameter of the query that is no field of the message, but says
+// what to do with it; "" where it is not there, or does not parse.
+func (x *exchange) asked(name string) (string, error) {
+	switch values := x.r.URL.Query()[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	}
+	return "", fault.New(fault.Malformed, "%s: is given twice", name)
 }
 
 // splitCredentials: a user name has no colon, a password may (RFC 7617 §2).

@@ -28,6 +28,14 @@ type fields struct {
 	oobDesc string
 	kind    string // mod_rest's kind of stanza; "": not given
 	text    bool   // the body was text, without fields of its own
+	about   about
+}
+
+// about says what a message is about, as the template of a webhook has it.
+type about struct {
+	key    string // the same for all messages about one thing; "": it is about nothing
+	update bool   // they correct one another, although nobody asked for it
+	fresh  bool   // this one does not, but is a message of its own
 }
 
 // A field has one of fieldNames.
