@@ -1,0 +1,66 @@
+package render
+
+// Recognize finds the template for a payload, by the headers and the shape that tools
+// give theirs; json where it is nobody's that is known.
+func Recognize(in Input) string {
+	r := run{Input: in}
+	for _, mark := range [...]struct{ header, name string }{ // Gitea and Forgejo send GitHub's too, and Forgejo Gitea's
+		{"X-Forgejo-Event", "forgejo"},
+		{"X-Gitea-Event", "gitea"},
+		{"X-Gitlab-Event", "gitlab"},
+		{"X-GitHub-Event", "github"},
+	} {
+		if r.header(mark.header) != "" {
+			return mark.name
+		}
+	}
+	payload, is := in.Payload.(map[string]any)
+	if !is {
+		if _, isText := in.Payload.(string); isText {
+			return "ntfy"
+		}
+		return "json"
+	}
+	for _, s := range shapes {
+		if s.fits(payload) {
+			return s.name
+		}
+	}
+	return "json"
+}
+
+// A shape is the members by which a tool's payload is known: those that it has, and
+// those of which it has one.
+type shape struct {
+	name string
+	all  []string
+	any  []string
+}
+
+// shapes are looked at in this order.
+var shapes = [...]shape{
+	{"grafana", []string{"alerts", "orgId"}, nil},
+	{"grafana", []string{"ruleName", "state"}, nil},
+	{"alertmanager", []string{"alerts", "groupKey"}, nil},
+	{"uptime-kuma", []string{"heartbeat", "monitor"}, nil},
+	{"gitlab", []string{"object_kind", "project"}, nil},
+	{"healthchecks", []string{"name", "status", "code"}, nil},
+	{"ntfy", []string{"topic", "message"}, nil},
+	{"slack", nil, []string{"attachments", "blocks"}},
+	{"slack", []string{"text", "username"}, nil},
+	{"gotify", []string{"message", "priority"}, nil},
+}
+
+func (s *shape) fits(payload map[string]any) bool {
+	for _, member := range s.all {
+		if _, has := payload[member]; !has {
+			return false
+		}
+	}
+	for _, member := range s.any {
+		if _, has := payload[member]; has {
+			return true
+		}
+	}
+	return s.any == nil
+}
