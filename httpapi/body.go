@@ -13,9 +13,17 @@ import (
 // size, in bytes.
 const maxReserved = 64 << 10
 
+// maxBody is what the body may have, in bytes.
+func (x *exchange) maxBody() int64 {
+	if x.target.page == hookPage {
+		return max(maxPayload, x.options.MaxBody)
+	}
+	return x.options.MaxBody
+}
+
 // checkSize refuses what is declared too large before its first byte is read.
 func (x *exchange) checkSize() error {
-	if x.r.ContentLength > x.options.MaxBody {
+	if x.r.ContentLength > x.maxBody() {
 		return x.tooLarge(nil)
 	}
 	return nil
@@ -37,7 +45,7 @@ func (x *exchange) readBody() ([]byte, error) {
 	if x.r.ContentLength == 0 {
 		return nil, nil
 	}
-	body, err := readAll(http.MaxBytesReader(x.w, x.r.Body, x.options.MaxBody), x.r.ContentLength)
+	body, err := readAll(http.MaxBytesReader(x.w, x.r.Body, x.maxBody()), x.r.ContentLength)
 	var over *http.MaxBytesError
 	switch {
 	case err == nil:
@@ -63,5 +71,5 @@ func readAll(in io.Reader, size int64) ([]byte, error) {
 }
 
 func (x *exchange) tooLarge(err error) error {
-	return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", x.options.MaxBody)
+	return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", x.maxBody())
 }

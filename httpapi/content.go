@@ -12,6 +12,9 @@ import (
 // readFields makes fields of a request: of its body first, then of its path,
 // then, where the body is text, of its query, and at last of its headers.
 func (x *exchange) readFields(t target, body []byte) (fields, error) {
+	if t.page == hookPage {
+		return x.readHook(t, body)
+	}
 	if err := x.checkCoding(); err != nil {
 		return fields{}, err
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/base64"
 	"strings"
 
@@ -42,16 +43,21 @@ func (x *exchange) identify(c credential) error {
 	return nil
 }
 
-// credential reads the header Authorization, of RFC 7617 or RFC 6750, or else the
-// parameter token, for those who can hold nothing but a URL.
+// credential reads the header Authorization, of RFC 7617 or RFC 6750, or else a
+// token from elsewhere.
 func (x *exchange) credential() (c credential, err error) {
 	line, given, err := single(x.r.Header, "Authorization")
 	switch {
 	case err != nil:
 		return c, err
 	case !given:
-		return x.tokenInURL()
+		return x.credentialElsewhere()
 	}
+	return readAuthorization(line)
+}
+
+// readAuthorization reads the value of the header.
+func readAuthorization(line string) (c credential, err error) {
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	rest = strings.TrimSpace(rest)
 	switch { // RFC 9110 §11.1: in any case
@@ -69,20 +75,44 @@ func basicCredential(encoded string) (c credential, err error) {
 		// The cause would quote the header.
 		return c, fault.New(fault.Unauthenticated, "the credentials in the Authorization header are not base64")
 	}
-	c.user, c.secret, err = splitCredentials(text(decoded))
+	pair := text(decoded)
+	if alone := strings.Trim(pair, ":"); token.Is(alone) { // beside an empty name or password
+		return credential{secret: secret.New(alone), token: true}, nil
+	}
+	c.user, c.secret, err = splitCredentials(pair)
 	c.token = token.Is(c.secret.Reveal())
 	return c, err
 }
 
-func (x *exchange) tokenInURL() (c credential, err error) {
+// credentialElsewhere finds the token of a client that can hold it nowhere but in the
+// URL, or holds it where Gotify and ntfy have theirs.
+func (x *exchange) credentialElsewhere() (c credential, err error) {
 	given, err := x.asked("token")
-	switch {
-	case err != nil:
+	if err != nil {
 		return c, err
-	case given == "":
+	}
+	given = cmp.Or(given, x.target.token)
+	switch x.target.template {
+	case "gotify":
+		given = cmp.Or(given, x.r.Header.Get("X-Gotify-Key"))
+	case "ntfy":
+		if line := x.r.URL.Query().Get("auth"); line != "" && given == "" {
+			return ntfyAuthorization(line)
+		}
+	}
+	if given == "" {
 		return c, fault.New(fault.Unauthenticated, "who is it? send the JID and the password of an account by HTTP Basic authentication, or a token")
 	}
 	return credential{secret: secret.New(given), token: true}, nil
+}
+
+// ntfyAuthorization reads the value of an Authorization header in base64.
+func ntfyAuthorization(encoded string) (c credential, err error) {
+	line, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/", "=", "").Replace(encoded))
+	if err != nil { // which would quote it
+		return c, fault.New(fault.Unauthenticated, "the parameter auth is no Authorization header in base64")
+	}
+	return readAuthorization(string(line))
 }
 
 // asked gives a parameter of the query that is no field of the message, but says

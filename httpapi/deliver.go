@@ -45,6 +45,9 @@ func (x *exchange) report(messages []*message.Message, outcomes []message.Outcom
 // replySent answers that the message was sent, or is kept, and where to look what
 // becomes of it then.
 func (x *exchange) replySent(weakest message.Status, body sent) {
+	if x.replyForeign() {
+		return
+	}
 	status := http.StatusCreated
 	if weakest == message.Kept {
 		status = http.StatusAccepted

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"mime/multipart"
+	"net/url"
 	"strings"
 
 	"posthorn/internal/fault"
@@ -119,47 +120,65 @@ func fromHex(c byte) byte {
 const maxParts = 256
 
 // decodeMultipart reads multipart/form-data (RFC 7578).
-func decodeMultipart(body []byte, boundary string, c charset) (fields, error) {
-	var f fields
+func decodeMultipart(body []byte, boundary string, c charset) (f fields, err error) {
+	return f, eachPart(body, boundary, func(part *multipart.Part) error { return f.addPart(part, c) })
+}
+
+// multipartValues reads all the fields of multipart/form-data.
+func multipartValues(body []byte, boundary string, c charset) (url.Values, error) {
+	values := make(url.Values)
+	return values, eachPart(body, boundary, func(part *multipart.Part) error {
+		text, err := partText(part, c)
+		values.Add(part.FormName(), text)
+		return err
+	})
+}
+
+func eachPart(body []byte, boundary string, do func(*multipart.Part) error) error {
 	if boundary == "" {
-		return f, fault.New(fault.Malformed, "the Content-Type multipart/form-data has no boundary")
+		return fault.New(fault.Malformed, "the Content-Type multipart/form-data has no boundary")
 	}
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)
 	for range maxParts + 1 { // the last time for the end
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
-			return f, nil
+			return nil
 		}
 		if err == nil {
-			err = f.addPart(part, c)
+			err = do(part)
 		}
 		if err != nil {
-			return f, partFault(err)
+			return partFault(err)
 		}
 	}
-	return f, fault.New(fault.Unsendable, "the form has more than %d parts", maxParts)
+	return fault.New(fault.Unsendable, "the form has more than %d parts", maxParts)
 }
 
-// addPart takes the field that a part is. A part may name its own charset.
+// addPart takes the field that a part is.
 func (f *fields) addPart(part *multipart.Part, c charset) error {
 	name := part.FormName()
 	if !isField(name) {
 		return nil
 	}
-	value, err := io.ReadAll(part)
-	if err != nil {
-		return err
-	}
-	if _, params := parseContentType(part.Header.Get("Content-Type")); params["charset"] != "" {
-		if c, err = findCharset(params["charset"]); err != nil {
-			return err
-		}
-	}
-	text, err := c.decode(name, value)
+	text, err := partText(part, c)
 	if err != nil {
 		return err
 	}
 	return f.add(name, text)
+}
+
+// partText reads a part, which may name its own charset.
+func partText(part *multipart.Part, c charset) (string, error) {
+	value, err := io.ReadAll(part)
+	if err != nil {
+		return "", err
+	}
+	if _, params := parseContentType(part.Header.Get("Content-Type")); params["charset"] != "" {
+		if c, err = findCharset(params["charset"]); err != nil {
+			return "", err
+		}
+	}
+	return c.decode(part.FormName(), value)
 }
 
 // partFault: what is no fault yet is the multipart reader's complaint.

@@ -14,6 +14,7 @@ import (
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/quota"
+	"posthorn/internal/render"
 	"posthorn/internal/secret"
 	"posthorn/internal/token"
 )
@@ -31,6 +32,7 @@ type Options struct {
 	RecipientsLocal bool     // send to Hosts and their subdomains only
 	Senders         []string // JIDs and domains that may send; empty: all
 	Version         string
+	Hooks           *render.Set // the templates of webhooks
 
 	TrustedProxies    []netip.Prefix // whose word on the client's address counts
 	TrustUnix         bool           // so does that of who connects by a Unix socket
@@ -105,7 +107,7 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
-	page page // where its path leads
+	target target // where its path leads
 
 	token  *token.Token // by which its sender is known; nil: by password
 	bearer bool         // that stood alone
@@ -152,21 +154,21 @@ func (x *exchange) serve() error {
 		x.tellOptions(messagePage) // RFC 9110 §9.3.7: what the server can do at all
 		return nil
 	}
-	target, err := x.route(escapedPath(x.r.URL))
+	target, err := x.route(x.r.Method, escapedPath(x.r.URL))
 	if err != nil {
 		return err
 	}
-	x.page = target.page
-	allow := x.page.allow()
+	x.target = target
+	allow := target.page.allow()
 	switch {
 	case x.r.Method == http.MethodOptions:
-		x.tellOptions(x.page)
+		x.tellOptions(target.page)
 		return nil
 	case !listed(allow, x.r.Method):
 		x.w.Header().Set("Allow", allow)
 		return fault.New(fault.MethodNotAllowed, "this path takes %s, not %s", allow, shorten(x.r.Method))
 	}
-	switch x.page {
+	switch target.page {
 	case healthPage:
 		return x.health(http.StatusOK)
 	case readyPage:
@@ -194,7 +196,7 @@ func listed(list, item string) bool {
 // of its health checks.
 func (x *exchange) record(took time.Duration) {
 	level := slog.LevelDebug
-	if x.status >= 500 && !x.page.tells() {
+	if x.status >= 500 && !x.target.page.tells() {
 		level = slog.LevelWarn
 	}
 	if !x.options.Log.Enabled(x.r.Context(), level) {

@@ -16,6 +16,7 @@ import (
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/render"
 	"posthorn/internal/secret"
 	"posthorn/internal/token"
 )
@@ -26,6 +27,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	me       = "me@example.com"
 	password = "Pa55:wörd-hunter2"
+)
+
+// The built-in templates, which tests share.
+var (
+	builtIns = render.New("")
+	loadOnce sync.Once
 )
 
 // fakeVerifier knows one account, by its JID in several forms.
@@ -149,6 +156,7 @@ type house struct {
 }
 
 func newHouse(change func(*Options)) *house {
+	loadOnce.Do(func() { _ = builtIns.Load() })
 	tokens := &fakeTokens{}
 	h := &house{verifier: fakeVerifier{tokens: tokens}, deliverer: &fakeDeliverer{}, tokens: tokens, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
 	options := Options{
@@ -157,6 +165,7 @@ func newHouse(change func(*Options)) *house {
 		Hosts:           []string{"example.com", "other.example"},
 		ComponentDomain: "post.example.com",
 		Version:         "1.2.3",
+		Hooks:           builtIns,
 		Stream:          func() string { return "up" },
 		Store:           func() string { return "ok" },
 		Ready:           func() bool { return true },

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -81,6 +82,25 @@ func (x *exchange) reply(status int, contentType string, body any) {
 	header.Set("Content-Length", strconv.Itoa(out.Len()))
 	x.w.WriteHeader(status)
 	_, _ = x.w.Write(out.Bytes()) // a client that went away cannot be told so
+}
+
+// replyNothing answers that there is nothing to say.
+func (x *exchange) replyNothing() {
+	if x.replyForeign() {
+		return
+	}
+	x.status = http.StatusNoContent
+	x.w.WriteHeader(x.status)
+}
+
+// replyText writes a whole answer of plain text.
+func (x *exchange) replyText(status int, text string) {
+	x.status = status
+	header := x.w.Header()
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	x.w.WriteHeader(status)
+	_, _ = io.WriteString(x.w, text)
 }
 
 // oneLine keeps a detail on the one line that it promises to be.

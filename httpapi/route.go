@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -14,12 +15,16 @@ type page string
 const (
 	messagePage page = "message"
 	restPage    page = "rest"
+	hookPage    page = "hook"
 	healthPage  page = "health"
 	readyPage   page = "ready"
 	lookupPage  page = "lookup"
 	tokensPage  page = "tokens"
 	tokenPage   page = "token"
 )
+
+// sends reports whether the page takes messages.
+func (p page) sends() bool { return p == messagePage || p == restPage || p == hookPage }
 
 // tells reports whether the page is one that tells how posthorn is.
 func (p page) tells() bool { return p == healthPage || p == readyPage }
@@ -33,6 +38,8 @@ func (p page) allow() string {
 		return "GET, HEAD, POST, OPTIONS"
 	case tokenPage:
 		return "DELETE, OPTIONS"
+	case hookPage:
+		return "GET, POST, PUT, OPTIONS"
 	}
 	return "POST, PUT, OPTIONS"
 }
@@ -42,13 +49,21 @@ type target struct {
 	page page
 	to   []string // recipients in the path, as written; nil: none
 	typ  string   // the message's type in the path; "": none
-	id   string   // of the message that is asked about, or the name of a token
+
+	template string // of a webhook
+	token    string // by which its sender is known; "": there is none in the path
+	id       string // of the message that is asked about, or the name of a token
 }
 
 // route takes a path apart, of which escapes are left as they came.
-func (h *Handler) route(path string) (target, error) {
+func (h *Handler) route(method, path string) (target, error) {
 	path = "/" + strings.Trim(path, "/")
 	switch path {
+	case "/":
+		if h.base != "" && (method == http.MethodPost || method == http.MethodPut) {
+			// Some clients of ntfy take a server's name, and no path.
+			return target{page: hookPage, template: "ntfy"}, nil
+		}
 	case "/healthz":
 		return target{page: healthPage}, nil
 	case "/readyz":
@@ -63,6 +78,9 @@ func (h *Handler) route(path string) (target, error) {
 	}
 	if name, found := strings.CutPrefix(path, "/tokens/"); found {
 		return namedTarget(tokenPage, name)
+	}
+	if rest, found := strings.CutPrefix(path, "/hook/"); found {
+		return hookTarget(rest)
 	}
 	if rest, found := strings.CutPrefix(path, "/rest/message/"); found {
 		typ, to, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")

@@ -19,14 +19,11 @@ func (x *exchange) send(t target) error {
 	if err != nil {
 		return err
 	}
-	body, err := x.readBody()
+	body, err := x.bodyOf(c)
 	if err != nil {
 		return err
 	}
-	if err := x.identify(c); err != nil {
-		return err
-	}
-	if x.token != nil && !x.token.MayRender("") {
+	if t.page != hookPage && x.token != nil && !x.token.MayRender("") {
 		return fault.New(fault.Forbidden, "the token is for webhooks only")
 	}
 	if err := x.checkSignature(body); err != nil {
@@ -35,6 +32,10 @@ func (x *exchange) send(t target) error {
 	request, err := x.compose(t, body)
 	if err != nil {
 		return err
+	}
+	if len(request.Messages) == 0 { // a webhook of which nobody needs to know
+		x.replyNothing()
+		return nil
 	}
 	if err := x.checkRate(len(request.Messages)); err != nil {
 		return err
@@ -47,7 +48,23 @@ func (x *exchange) send(t target) error {
 	return nil
 }
 
-// compose makes one message for each recipient, or none at all.
+// bodyOf reads the body of a request whose sender is who c says. A webhook's may be
+// large, and is read only once that is proven.
+func (x *exchange) bodyOf(c credential) (body []byte, err error) {
+	if x.target.page == hookPage {
+		if err := x.identify(c); err != nil {
+			return nil, err
+		}
+		return x.readBody()
+	}
+	if body, err = x.readBody(); err != nil {
+		return nil, err
+	}
+	return body, x.identify(c)
+}
+
+// compose makes one message for each recipient, or none at all; no error and no message
+// where a webhook is nobody's business.
 func (x *exchange) compose(t target, body []byte) (r message.Request, err error) {
 	key, err := idempotencyKey(x.r.Header)
 	if err != nil {
@@ -56,6 +73,9 @@ func (x *exchange) compose(t target, body []byte) (r message.Request, err error)
 	f, err := x.readFields(t, body)
 	if err != nil {
 		return r, err
+	}
+	if t.page == hookPage && !f.has("body") {
+		return r, nil
 	}
 	m, err := f.message()
 	if err != nil {

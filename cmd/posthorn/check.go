@@ -42,9 +42,6 @@ func check(ctx context.Context, p *program) int {
 		from = "the environment"
 	}
 	r.ok("configuration", "read from %s", from)
-	for _, key := range p.config.idle {
-		r.ok("configuration", "%s has no effect in this version", key)
-	}
 	checkStore(r, &p.config)
 	checkStream(ctx, r, &p.config)
 	checkHosts(ctx, r, &p.config)

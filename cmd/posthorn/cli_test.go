@@ -116,12 +116,13 @@ func TestArrows(t *testing.T) {
 	allowed := map[string][]string{
 		"auth":              {"internal/stream", "internal/token"},
 		"component":         {"internal/stream"},
-		"httpapi":           {"internal/token"},
+		"httpapi":           {"internal/render", "internal/token"},
+		"internal/render":   nil,
 		"internal/delivery": nil,
 		"internal/store":    {"internal/token"},
 		"internal/token":    nil,
 		"internal/stream":   nil,
-		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/store", "internal/token"},
+		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/render", "internal/store", "internal/token"},
 	}
 	for _, leaf := range leaves {
 		allowed[leaf] = nil
@@ -166,7 +167,7 @@ func TestMetricsDocumented(t *testing.T) {
 	defer verifier.Close()
 	keeper := store.New(c.store(log, registry))
 	stream, deliverer := c.deliverer(keeper, log, registry)
-	c.handler(stream, keeper, verifier, deliverer, log, registry)
+	c.handler(stream, keeper, verifier, deliverer, nil, log, registry)
 
 	descriptions := make(chan *prometheus.Desc, 100)
 	registry.Describe(descriptions)

@@ -69,6 +69,9 @@ type config struct {
 		MaxKept        bytesize      `mapstructure:"max_kept"`
 		Remember       time.Duration `mapstructure:"remember"`
 	} `mapstructure:"delivery"`
+	Hooks struct {
+		Dir string `mapstructure:"dir"`
+	} `mapstructure:"hooks"`
 	Store   string `mapstructure:"store"`
 	Metrics struct {
 		Listen string `mapstructure:"listen"`
@@ -78,9 +81,8 @@ type config struct {
 		Format string `mapstructure:"format"`
 	} `mapstructure:"log"`
 
-	idle      []string // keys that are set and do nothing in this version
-	storePath string   // the database's file; empty: nothing is kept
-	proxies   proxies  // http.trusted_proxies
+	storePath string  // the database's file; empty: nothing is kept
+	proxies   proxies // http.trusted_proxies
 }
 
 // hostConfig is one entry of auth.hosts.
@@ -106,14 +108,8 @@ var defaults = map[string]any{
 	"limits.messages_per_second": 50, "limits.burst": 500,
 	"policy.senders": []string{}, "policy.recipients": "any",
 	"delivery.confirm_timeout": "5s", "delivery.keep": "72h", "delivery.max_kept": "1GiB", "delivery.remember": "24h",
-	"store":          "sqlite",
+	"hooks.dir": "", "store": "sqlite",
 	"metrics.listen": "127.0.0.1:9288", "log.level": "info", "log.format": "text",
-}
-
-// later are keys whose function this version does not have yet. They are
-// allowed, so that one file serves both, and said to do nothing.
-var later = []string{
-	"hooks.dir",
 }
 
 // loadConfig reads the file (or, where file is empty, the one that is found)
@@ -193,12 +189,7 @@ func decode(v *viper.Viper, c *config, found *mistakes) {
 	})
 	addAll(err, found)
 	for _, key := range v.AllKeys() {
-		if _, known := defaults[key]; known {
-			continue
-		}
-		if slices.Contains(later, key) {
-			c.idle = append(c.idle, key)
-		} else {
+		if _, known := defaults[key]; !known {
 			found.add(key, "there is no such key")
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -41,6 +42,9 @@ usage: posthorn [command] [--config FILE]
   token create          let somebody send by a token in place of a password
   token list            print the tokens that there are
   token revoke          end one, or all of an account
+  hook list             print the templates of webhooks
+  hook show NAME        print one, to change it in hooks.dir
+  hook render NAME      print what it makes of the payload on standard input
   version               print the version
 
   --config FILE         default: posthorn.yaml here or in /etc/posthorn/
@@ -58,6 +62,7 @@ var commands = map[string]command{
 	"server-config": serverConfig,
 	"outbox":        outbox,
 	"token":         manageTokens,
+	"hook":          hook,
 }
 
 // A program is one run of posthorn.
@@ -67,6 +72,7 @@ type program struct {
 	args           []string
 	json, all      bool // of outbox, and of token
 	tokenFlags     tokenFlags
+	hookFlags      hookFlags
 	as, to         string // of check
 	stdout, stderr io.Writer
 }
@@ -85,6 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&p.json, "json", false, "")
 	flags.BoolVar(&p.all, "all", false, "")
 	p.tokenFlags.register(flags)
+	p.hookFlags.register(flags)
 	flags.StringVar(&p.as, "as", "", "")
 	flags.StringVar(&p.to, "to", "", "")
 	positional, err := parseMixed(flags, args)
@@ -107,7 +114,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
 	}
 	switch {
-	case len(positional) > 0 && name != "server-config" && name != "outbox" && name != "token":
+	case len(positional) > 0 && !slices.Contains([]string{"server-config", "outbox", "token", "hook"}, name):
 		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
 	case foreignFlag(flags, name) != "":
 		return usageError(stderr, fmt.Sprintf("%s takes no --%s", name, foreignFlag(flags, name)))
@@ -115,7 +122,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError(stderr, "check --to needs --as: who would send")
 	}
 	p.args = positional
-	if p.config, p.configFile, err = loadConfig(*file, os.Getenv); err != nil {
+	p.config, p.configFile, err = loadConfig(*file, os.Getenv)
+	if err != nil && (name != "hook" || *file != "" || p.configFile != "") { // who only writes templates needs none
 		fmt.Fprintln(stderr, "posthorn: configuration:")
 		fmt.Fprintln(stderr, err)
 		return exitUsage
@@ -129,11 +137,15 @@ func foreignFlag(flags *flag.FlagSet, name string) (foreign string) {
 		switch f.Name {
 		case "config":
 		case "json":
-			if name != "outbox" && name != "token" {
+			if name != "outbox" && name != "token" && name != "hook" {
 				foreign = f.Name
 			}
 		case "all":
 			if name != "outbox" {
+				foreign = f.Name
+			}
+		case "header", "words":
+			if name != "hook" {
 				foreign = f.Name
 			}
 		case "as", "to":

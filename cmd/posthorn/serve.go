@@ -24,6 +24,7 @@ import (
 	"posthorn/component"
 	"posthorn/httpapi"
 	"posthorn/internal/delivery"
+	"posthorn/internal/render"
 	"posthorn/internal/store"
 )
 
@@ -72,12 +73,9 @@ func fitMachine() {
 }
 
 func runService(ctx context.Context, c *config, log *slog.Logger) error {
-	hangups := make(chan os.Signal, 1) // one that waits stands for all
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	for _, key := range c.idle {
-		log.Warn("a key of the configuration has no effect in this version", "reason", key)
-	}
+	renewTemplates, renewCertificate := onHangup(), onHangup()
+	defer signal.Stop(renewTemplates)
+	defer signal.Stop(renewCertificate)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	keeper, err := openStore(c, log, registry)
@@ -102,11 +100,15 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, log, registry), registry)
+	hooks := openHooks(c.Hooks.Dir, log)
+	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, hooks, log, registry), registry)
 	if err != nil {
 		return err
 	}
-	defer start(func(ctx context.Context) { heedHangups(ctx, hangups, files, log) })()
+	defer start(func(ctx context.Context) { heedHangups(ctx, renewTemplates, hooks, log) })()
+	if files != nil {
+		defer start(func(ctx context.Context) { files.keep(ctx, renewCertificate) })()
+	}
 	// Stopped in the opposite order: what is in flight has its outcome before the
 	// stream ends, and that is written before the store does.
 	if keeper != nil {
@@ -118,21 +120,11 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	return live(ctx, servers, log)
 }
 
-// heedHangups keeps the certificate fresh. Without one SIGHUP has nothing to do, but
-// must not end the process, which is what it does by default.
-func heedHangups(ctx context.Context, hangups <-chan os.Signal, files *certificate, log *slog.Logger) {
-	if files != nil {
-		files.keep(ctx, hangups)
-		return
-	}
-	for {
-		select {
-		case <-hangups:
-			log.Info("SIGHUP: there is no certificate to read again; the configuration is read when posthorn starts")
-		case <-ctx.Done():
-			return
-		}
-	}
+// onHangup gives a channel that tells of each SIGHUP; one that waits stands for all.
+func onHangup() chan os.Signal {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups
 }
 
 // openStore opens the store, nil where the configuration has none. One that fails
@@ -167,8 +159,9 @@ func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prom
 }
 
 // handler makes what answers requests.
-func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, log *slog.Logger, registry *prometheus.Registry) http.Handler {
+func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, hooks *render.Set, log *slog.Logger, registry *prometheus.Registry) http.Handler {
 	options := c.httpapi(stream, keeper, log, registry)
+	options.Hooks = hooks
 	if keeper == nil {
 		return httpapi.New(options, verifier, d, nil)
 	}

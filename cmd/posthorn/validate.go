@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (c *config) validate(found *mistakes) {
 	found.within("delivery.remember", int64(c.Delivery.Remember.Seconds()), 60, 30*24*60*60, "seconds")
 	found.within("delivery.max_kept", int64(c.Delivery.MaxKept), 1<<20, 1<<40, "bytes")
 	found.within("component.room_idle", int64(c.Component.RoomIdle.Seconds()), 1, 24*60*60, "seconds")
+	if info, err := os.Stat(c.Hooks.Dir); c.Hooks.Dir != "" && (err != nil || !info.IsDir()) {
+		found.add("hooks.dir", "%s has to be a directory with templates, such as grafana.tmpl", c.Hooks.Dir)
+	}
 	c.validateHTTP(found)
 	c.validateHosts(found)
 	c.validateSenders(found)
@@ -81,7 +85,7 @@ func (c *config) validateHTTP(found *mistakes) {
 	switch path := strings.TrimRight(c.HTTP.Path, "/"); {
 	case path != "" && path[0] != '/':
 		found.add("http.path", "is %q and has to begin with a slash", c.HTTP.Path)
-	case slices.Contains([]string{"/healthz", "/readyz", "/rest", "/messages"}, path):
+	case slices.Contains([]string{"/healthz", "/readyz", "/rest", "/messages", "/tokens", "/hook"}, path):
 		found.add("http.path", "is %q, which leads elsewhere: take another", c.HTTP.Path)
 	}
 	for i, origin := range c.HTTP.CORSOrigins {
