@@ -125,6 +125,9 @@ func FuzzDecodeMultipart(f *testing.F) {
 func FuzzRequest(f *testing.F) {
 	f.Add("/msg/user%2C,a@b", "text/plain", "=?utf-8?Q?=00?=", "k", []byte("x"))
 	f.Add("//msg//?to=%FF&subject=%", "multipart/form-data; boundary=", "", "", []byte("--"))
+	f.Add("/hook/auto/user", "application/json", "", "", []byte(`{"text": "x", "attachments": [{}]}`))
+	f.Add("/hook/slack/user/hooks/x", "application/x-www-form-urlencoded", "", "", []byte("payload=%7B%22text%22%3A%22x%22%7D"))
+	f.Add("/hook/%zz", "multipart/form-data; boundary=b", "", "", []byte("--b\r\n"))
 	f.Add("/rest/message/chat/%zz", "a/b; c", "\xff", "ä", []byte("{"))
 	house := newHouse(nil)
 	f.Fuzz(func(t *testing.T, path, typ, title, key string, body []byte) {

@@ -79,8 +79,8 @@ func (h *Handler) route(method, path string) (target, error) {
 	if name, found := strings.CutPrefix(path, "/tokens/"); found {
 		return namedTarget(tokenPage, name)
 	}
-	if rest, found := strings.CutPrefix(path, "/hook/"); found {
-		return hookTarget(rest)
+	if rest, found := strings.CutPrefix(path, "/hook/"); found || path == "/hook" {
+		return hookTarget(strings.TrimPrefix(rest, "/hook"))
 	}
 	if rest, found := strings.CutPrefix(path, "/rest/message/"); found {
 		typ, to, _ := strings.Cut(strings.TrimLeft(rest, "/"), "/")
