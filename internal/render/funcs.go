@@ -19,8 +19,8 @@ var Functions = []Function{
 	{"get", `get . "labels" "severity"`, "the value at that path, or nothing; numbers count array items"},
 	{"each", `each . "alerts"`, "the items of the array at that path, none where it is missing"},
 	{"pick", `pick . "title" "name"`, "the first of these members that is there and not empty"},
-	{"where", `where .alerts "status" "firing"`, "the items whose member has one of these values"},
-	{"except", `except .labels "alertname"`, "an object without these members"},
+	{"where", `where .alerts "status" "firing" "resolved"`, "the items whose member has one of these values, in the values' order"},
+	{"except", `except .labels .commonLabels "alertname"`, "an object without these members, and those that another object has"},
 	{"first", `first 5 .alerts`, "the first items"},
 	{"more", `more 5 .alerts`, "how many items there are beyond those"},
 	{"is", `is .action "opened" "closed"`, "whether a value is one of these, written as text"},
@@ -201,17 +201,27 @@ func defaultTo(otherwise, x any) any {
 }
 
 func where(list any, member string, values ...any) []any {
-	return slices.DeleteFunc(slices.Clone(each(list)), func(item any) bool {
-		is := text(at(item, []any{member}))
-		return !slices.ContainsFunc(values, func(v any) bool { return text(v) == is })
-	})
+	var found []any
+	for _, value := range values {
+		for _, item := range each(list) {
+			if text(at(item, []any{member})) == text(value) {
+				found = append(found, item)
+			}
+		}
+	}
+	return found
 }
 
-func except(object any, members ...string) map[string]any {
+func except(object any, members ...any) map[string]any {
 	rest, _ := object.(map[string]any)
 	rest = maps.Clone(rest)
 	for _, member := range members {
-		delete(rest, member)
+		if other, is := member.(map[string]any); is {
+			for name := range other {
+				delete(rest, name)
+			}
+		}
+		delete(rest, text(member))
 	}
 	return rest
 }

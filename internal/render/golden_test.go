@@ -38,7 +38,7 @@ func readSample(t *testing.T, file string) Input {
 	for name, value := range s.Headers {
 		headers.Set(name, value)
 	}
-	in := Input{Payload: s.Body, Header: headers.Get, Query: func(name string) string { return s.Query[name] }}
+	in := Input{Payload: s.Body, Header: headers.Get, Query: func(name string) string { return s.Query[name] }, Plain: s.Query["emoji"] == "0"}
 	if len(s.Payload) == 0 && strings.Contains(headers.Get("Content-Type"), "form-urlencoded") {
 		values, err := url.ParseQuery(s.Body)
 		if err != nil {
