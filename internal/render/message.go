@@ -9,15 +9,15 @@ import (
 // A Message is what a template has made of a payload. Its texts are valid UTF-8, of
 // characters that XML allows.
 type Message struct {
-	Body    string // empty: this payload is nobody's business, and there is no message
-	Subject string
-	Type    string // as message.ParseType reads it
-	ID      string
-	URL     string // of a picture, say, which goes beside the text
+	Body    string `json:"body"` // empty: this payload is nobody's business, and there is no message
+	Subject string `json:"subject,omitempty"`
+	Type    string `json:"type,omitempty"` // as message.ParseType reads it
+	ID      string `json:"id,omitempty"`
+	URL     string `json:"oob,omitempty"` // of a picture, say, which goes beside the text
 
-	Key    string // names what the message is about: an alert group, a pull request
-	Update bool   // messages of that key correct one another without being asked to
-	Fresh  bool   // this one is new all the same
+	Key    string `json:"key,omitempty"`    // names what the message is about: an alert group, a pull request
+	Update bool   `json:"update,omitempty"` // messages of that key correct one another without being asked to
+	Fresh  bool   `json:"new,omitempty"`    // this one is new all the same
 }
 
 // Blocks are the names that mean something in a template, each with what it gives.
