@@ -16,6 +16,8 @@
 //     ended goes back in line; what bounced for a reason that may pass leaves the
 //     line until its next try.
 //  4. Outcomes are written, many at a time, and only then told (settle.go).
+//  5. A message about something of which its recipient knows corrects the earlier one
+//     (update.go).
 //
 // It knows neither XMPP nor SQL: a sender and a keeper are what it is given. Without
 // a keeper nothing is kept, and messages are only handed over.
@@ -60,6 +62,8 @@ type keeper interface {
 	Forget(ctx context.Context, now time.Time, keep int) (removed int, err error)
 	Tally(ctx context.Context) (piles []message.Pile, last int64, err error)
 	Changed(ctx context.Context) (bool, error)
+	Originals(ctx context.Context, from message.JID, to []message.JID, key string, now time.Time) (ids []string, err error)
+	KeepOriginals(ctx context.Context, originals []message.Original) error
 }
 
 // A Delivery delivers messages. Make it with New, and give it a goroutine with Run.
@@ -180,19 +184,27 @@ func (d *Delivery) StreamChanged() {
 // became of each, in their order. The error, a *fault.Error, is of the request as
 // a whole: nothing of it was sent or kept.
 func (d *Delivery) Deliver(ctx context.Context, r message.Request) ([]message.Outcome, error) {
-	switch {
-	case r.Scope != "" && d.keeper != nil:
+	if r.Scope != "" && d.keeper != nil {
 		return d.once(ctx, r)
-	case len(r.Messages) == 1:
-		return []message.Outcome{d.hand(ctx, r.Messages[0])}, nil
 	}
-	outcomes := make([]message.Outcome, len(r.Messages))
+	messages := d.amended(r)
+	outcomes := d.handAll(ctx, messages)
+	d.remember(r.Update, messages, outcomes)
+	return outcomes, nil
+}
+
+// handAll is hand for several messages at once.
+func (d *Delivery) handAll(ctx context.Context, messages []*message.Message) []message.Outcome {
+	if len(messages) == 1 {
+		return []message.Outcome{d.hand(ctx, messages[0])}
+	}
+	outcomes := make([]message.Outcome, len(messages))
 	var under sync.WaitGroup
-	for i, m := range r.Messages {
+	for i, m := range messages {
 		under.Go(func() { outcomes[i] = d.hand(ctx, m) })
 	}
 	under.Wait()
-	return outcomes, nil
+	return outcomes
 }
 
 // A handover is a message on its way without having been kept.

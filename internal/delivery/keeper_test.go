@@ -22,10 +22,11 @@ type memory struct {
 
 // A table is what is committed.
 type table struct {
-	mu      sync.Mutex
-	records map[int64]message.Record
-	changed bool            // as another process would make it
-	fails   map[string]bool // methods that fail now, by name; "*": all that write
+	mu        sync.Mutex
+	records   map[int64]message.Record
+	originals map[original]message.Original
+	changed   bool            // as another process would make it
+	fails     map[string]bool // methods that fail now, by name; "*": all that write
 
 	// Changed by set; each may be nil.
 	latency  func() time.Duration      // before and after a method does its work
@@ -34,8 +35,14 @@ type table struct {
 	putting  func(rs []message.Record) // is told of what Put will commit, before it does
 }
 
+// An original is what names a message.Original.
+type original struct {
+	from, to message.JID
+	key      string
+}
+
 func newMemory() *memory {
-	return &memory{table: &table{records: make(map[int64]message.Record), fails: make(map[string]bool), changed: true}}
+	return &memory{table: &table{records: make(map[int64]message.Record), originals: make(map[original]message.Original), fails: make(map[string]bool), changed: true}}
 }
 
 // die ends k, and gives another one that holds the same.
@@ -232,6 +239,38 @@ func (k *memory) Forget(_ context.Context, now time.Time, keep int) (removed int
 		}
 	}
 	return removed, nil
+}
+
+func (k *memory) Originals(_ context.Context, from message.JID, to []message.JID, key string, now time.Time) (ids []string, err error) {
+	if err := k.begin("Originals", false); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, to := range to {
+		o := k.originals[original{from, to, key}]
+		if !o.Expires.After(now) {
+			o.ID = ""
+		}
+		ids = append(ids, o.ID)
+	}
+	return ids, nil
+}
+
+func (k *memory) KeepOriginals(_ context.Context, originals []message.Original) error {
+	if err := k.begin("KeepOriginals", true); err != nil {
+		return err
+	}
+	defer k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return errDisk
+	}
+	for _, o := range originals {
+		k.originals[original{o.From, o.To, o.Key}] = o
+	}
+	return nil
 }
 
 func (k *memory) Tally(context.Context) (piles []message.Pile, last int64, err error) {

@@ -74,6 +74,7 @@ func otherRequest() error {
 }
 
 func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outcome, error) {
+	r.Messages = d.amended(r)
 	records := make([]message.Record, len(r.Messages))
 	for i, m := range r.Messages {
 		records[i] = d.record(m, d.next())
@@ -85,32 +86,36 @@ func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outc
 	}
 	switch {
 	case len(earlier) == 0:
+		d.remember(r.Update, r.Messages, outcomes)
 		return outcomes, err
 	case earlier[0].Digest != r.Digest:
 		return nil, otherRequest()
 	}
-	return d.repeat(ctx, r.Messages, earlier), nil
+	return d.repeat(ctx, r, earlier), nil
 }
 
 // repeat gives what became of an earlier request for the same messages.
-func (d *Delivery) repeat(ctx context.Context, messages []*message.Message, earlier []message.Record) []message.Outcome {
+func (d *Delivery) repeat(ctx context.Context, r message.Request, earlier []message.Record) []message.Outcome {
 	known := make(map[message.JID]*message.Record)
 	for i := range earlier {
 		known[earlier[i].To] = &earlier[i]
 	}
-	outcomes := make([]message.Outcome, len(messages))
+	outcomes := make([]message.Outcome, len(r.Messages))
+	var sent []*message.Message
 	var again []message.Record
 	var before []message.State
 	var places []int
-	for i, m := range messages {
-		r := known[m.To]
-		if r != nil && (r.State == message.Failed || r.State == message.Expired) {
-			again, before, places = append(again, d.again(*r, m)), append(before, r.State), append(places, i)
+	for i, m := range r.Messages {
+		old := known[m.To]
+		if old != nil && (old.State == message.Failed || old.State == message.Expired) {
+			sent, again, before, places = append(sent, m), append(again, d.again(*old, m)), append(before, old.State), append(places, i)
 			continue
 		}
-		outcomes[i] = outcomeOf(r)
+		outcomes[i] = outcomeOf(old)
 	}
-	for i, o := range d.retry(ctx, again, before) {
+	retried := d.retry(ctx, again, before)
+	d.remember(r.Update, sent, retried)
+	for i, o := range retried {
 		outcomes[places[i]] = o
 	}
 	return outcomes

@@ -22,7 +22,7 @@ type stream struct {
 	up        bool
 	resuming  bool                 // while it is not: fresh messages wait for the next stream
 	mute      map[message.JID]bool // senders whose host it may not speak for
-	tooLarge  map[string]bool      // bodies that do not fit
+	tooLarge  map[string]bool      // bodies that do not fit, and ids of messages whose corrections do not
 	keptFirst func() bool          // whose line has its turn; nil: there is but one line
 	full      bool                 // takes no more
 	dead      bool                 // nothing is told any more, as after a crash
@@ -91,7 +91,7 @@ func (s *stream) withdraw(i *item) bool {
 }
 
 func (s *stream) Fits(m *message.Message) error {
-	if s.tooLarge[m.Body] {
+	if s.tooLarge[m.Body] || s.tooLarge[m.Replace] {
 		return fault.New(fault.TooLarge, "too large")
 	}
 	return nil

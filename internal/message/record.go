@@ -59,6 +59,18 @@ type Request struct {
 	Messages []*Message
 	Scope    string // names it, where a client gave an idempotency key; "": none was given
 	Digest   string // of what it asks for, so that another one with the same key is told apart
+
+	Update string // what its messages are about: each corrects the earlier one about that; "": nothing
+	Fresh  bool   // its own correct nothing, though later ones correct them
+}
+
+// An Original is a message that later ones about the same thing correct (XEP-0308):
+// the last one that was no correction itself.
+type Original struct {
+	From, To JID
+	Key      string // what it is about
+	ID       string
+	Expires  time.Time // when it is not corrected any more
 }
 
 // An Outcome is what became of one message.

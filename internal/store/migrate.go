@@ -44,6 +44,17 @@ var migrations = []string{
 		limits  BLOB    NOT NULL
 	);
 	CREATE UNIQUE INDEX tokens_name ON tokens (owner, name)`,
+
+	`CREATE TABLE originals (
+		sender    TEXT    NOT NULL,
+		recipient TEXT    NOT NULL,
+		about     TEXT    NOT NULL, -- a hash
+		id        TEXT    NOT NULL,
+		expires   INTEGER NOT NULL,
+		PRIMARY KEY (sender, recipient, about)
+	);
+	CREATE INDEX originals_sender ON originals (sender, expires);
+	CREATE INDEX originals_expires ON originals (expires)`,
 }
 
 // open is the condition of records that are pending.

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"posthorn/internal/message"
+)
+
+// How many originals are known, of some 300 bytes each: of one sender, so that none
+// pushes out those of others, and of all.
+const (
+	maxOriginalsOfOne = 5_000
+	maxOriginals      = 100_000
+)
+
+// Originals gives the id of what a message about key from a sender corrects, for each
+// of its recipients; "" where there is none now.
+func (s *Store) Originals(ctx context.Context, from message.JID, to []message.JID, key string, now time.Time) (ids []string, err error) {
+	reader, err := s.openedReader()
+	if err != nil {
+		return nil, err
+	}
+	ids = make([]string, len(to))
+	for i, recipient := range to {
+		err := reader.QueryRowContext(ctx, original, string(from), string(recipient), hashOf(key), now.UnixNano()).Scan(&ids[i])
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, s.unreadable(err)
+		}
+	}
+	return ids, nil
+}
+
+const original = `SELECT id FROM originals WHERE sender = $1 AND recipient = $2 AND about = $3 AND expires > $4`
+
+// hashOf is short, however long the key is.
+func hashOf(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
+// KeepOriginals keeps what later messages correct, each in the place of an earlier
+// one. All are of one sender.
+func (s *Store) KeepOriginals(ctx context.Context, originals []message.Original) error {
+	return s.commitOnce(ctx, func(c *connection) error {
+		for _, o := range originals {
+			if _, err := c.exec(`INSERT INTO originals (sender, recipient, about, id, expires) VALUES ($1, $2, $3, $4, $5)
+				ON CONFLICT (sender, recipient, about) DO UPDATE SET id = excluded.id, expires = excluded.expires`,
+				string(o.From), string(o.To), hashOf(o.Key), o.ID, o.Expires.UnixNano()); err != nil {
+				return err
+			}
+		}
+		_, err := c.exec(`DELETE FROM originals WHERE sender = $1 AND expires <= (`+beyondOfOne+`)`, string(originals[0].From), maxOriginalsOfOne)
+		return err
+	})
+}
+
+// beyondOfOne and beyondOriginals are when the newest of those ends of which there
+// are too many.
+const (
+	beyondOfOne     = `SELECT coalesce((SELECT expires FROM originals WHERE sender = $1 ORDER BY expires DESC LIMIT 1 OFFSET $2), 0)`
+	beyondOriginals = `SELECT coalesce((SELECT expires FROM originals ORDER BY expires DESC LIMIT 1 OFFSET $1), 0)`
+)
+
+// forgetOriginals removes some of those whose time is over, and of those that are too
+// many.
+func (c *connection) forgetOriginals(now time.Time) (removed int64, err error) {
+	until, err := c.number(beyondOriginals, maxOriginals)
+	if err != nil {
+		return 0, err
+	}
+	return c.exec(`DELETE FROM originals WHERE (sender, recipient, about) IN (SELECT sender, recipient, about FROM originals WHERE expires <= $1 ORDER BY expires LIMIT $2)`,
+		max(until, now.UnixNano()), maxForgotten)
+}
