@@ -35,8 +35,6 @@ func (s *Store) Originals(ctx context.Context, from message.JID, to []message.JI
 	return ids, nil
 }
 
-const original = `SELECT id FROM originals WHERE sender = $1 AND recipient = $2 AND about = $3 AND expires > $4`
-
 // hashOf is short, however long the key is.
 func hashOf(key string) string {
 	sum := sha256.Sum256([]byte(key))
@@ -48,23 +46,14 @@ func hashOf(key string) string {
 func (s *Store) KeepOriginals(ctx context.Context, originals []message.Original) error {
 	return s.commitOnce(ctx, func(c *connection) error {
 		for _, o := range originals {
-			if _, err := c.exec(`INSERT INTO originals (sender, recipient, about, id, expires) VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (sender, recipient, about) DO UPDATE SET id = excluded.id, expires = excluded.expires`,
-				string(o.From), string(o.To), hashOf(o.Key), o.ID, o.Expires.UnixNano()); err != nil {
+			if _, err := c.exec(keepOriginal, string(o.From), string(o.To), hashOf(o.Key), o.ID, o.Expires.UnixNano()); err != nil {
 				return err
 			}
 		}
-		_, err := c.exec(`DELETE FROM originals WHERE sender = $1 AND expires <= (`+beyondOfOne+`)`, string(originals[0].From), maxOriginalsOfOne)
+		_, err := c.exec(tooMany, string(originals[0].From), maxOriginalsOfOne)
 		return err
 	})
 }
-
-// beyondOfOne and beyondOriginals are when the newest of those ends of which there
-// are too many.
-const (
-	beyondOfOne     = `SELECT coalesce((SELECT expires FROM originals WHERE sender = $1 ORDER BY expires DESC LIMIT 1 OFFSET $2), 0)`
-	beyondOriginals = `SELECT coalesce((SELECT expires FROM originals ORDER BY expires DESC LIMIT 1 OFFSET $1), 0)`
-)
 
 // forgetOriginals removes some of those whose time is over, and of those that are too
 // many.
@@ -73,6 +62,18 @@ func (c *connection) forgetOriginals(now time.Time) (removed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.exec(`DELETE FROM originals WHERE (sender, recipient, about) IN (SELECT sender, recipient, about FROM originals WHERE expires <= $1 ORDER BY expires LIMIT $2)`,
-		max(until, now.UnixNano()), maxForgotten)
+	return c.exec(over, max(until, now.UnixNano()), maxForgotten)
 }
+
+const (
+	original     = `SELECT id FROM originals WHERE sender = $1 AND recipient = $2 AND about = $3 AND expires > $4`
+	keepOriginal = `INSERT INTO originals (sender, recipient, about, id, expires) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (sender, recipient, about) DO UPDATE SET id = excluded.id, expires = excluded.expires`
+	// beyondOfOne and beyondOriginals are when the newest of those ends of which there
+	// are too many.
+	beyondOfOne     = `SELECT coalesce((SELECT expires FROM originals WHERE sender = $1 ORDER BY expires DESC LIMIT 1 OFFSET $2), 0)`
+	beyondOriginals = `SELECT coalesce((SELECT expires FROM originals ORDER BY expires DESC LIMIT 1 OFFSET $1), 0)`
+
+	tooMany = `DELETE FROM originals WHERE sender = $1 AND expires <= (` + beyondOfOne + `)`
+	over    = `DELETE FROM originals WHERE (sender, recipient, about) IN (SELECT sender, recipient, about FROM originals WHERE expires <= $1 LIMIT $2)`
+)

@@ -42,6 +42,22 @@ func TestPlans(t *testing.T) {
 			t.Errorf("got %q, want the index messages_done alone", got)
 		}
 	})
+	for _, c := range []struct {
+		name, query, index string
+		args               []any
+	}{
+		{"an original", original, "INDEX sqlite_autoindex_originals_1 (sender=? AND recipient=? AND about=?)", []any{me, a, "x", 1}},
+		{"the bound of a sender's", beyondOfOne, "COVERING INDEX originals_sender (sender=?)", []any{me, 1}},
+		{"the bound of all", beyondOriginals, "COVERING INDEX originals_expires", []any{1}},
+		{"a sender's too many", tooMany, "INDEX originals_sender (sender=? AND expires<?)", []any{me, 1}},
+		{"what is over", over, "INDEX originals_expires (expires<?)", []any{1, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := plan(t, s, c.query, c.args...); !strings.Contains(strings.Join(got, "; "), c.index) || strings.Contains(strings.Join(got, "; "), "TEMP B-TREE") {
+				t.Errorf("got %q, want the index %s", got, c.index)
+			}
+		})
+	}
 }
 
 // plan gives how SQLite would find what a query asks for.
