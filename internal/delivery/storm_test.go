@@ -23,8 +23,9 @@ var (
 
 // TestStorm: whatever happens to the stream, the disk and the process, and in
 // whatever order, each answer is true, nothing acknowledged is lost or expires
-// unseen, nothing that was not on a stream that ended is received twice, and each
-// recipient gets a sender's messages in order.
+// unseen, nothing that was not on a stream that ended is received twice, each
+// recipient gets a sender's messages in order, and a message corrects none but one
+// from its sender to its recipient about the same.
 //
 // go test -run TestStorm ./internal/delivery -storm.seed N repeats the storm that
 // failed, as far as goroutines let it.
@@ -64,7 +65,9 @@ type weather struct {
 	received []string          // in earlier lives
 	facts    map[string]*facts // by id
 	events   int
-	meddled  map[message.JID]bool // where the administrator changed the line: for a second it is not known what is in it
+
+	corrections int
+	meddled     map[message.JID]bool // where the administrator changed the line: for a second it is not known what is in it
 }
 
 // A life is a Delivery until it crashes.
@@ -77,7 +80,9 @@ type life struct {
 type facts struct {
 	answer    *message.Outcome // the last that its sender got, nil: none
 	key       bool
-	to        message.JID
+	from, to  message.JID
+	update    string // what it is about; "": nothing
+	fresh     bool
 	twice     bool // may be received again: it was on a stream that ended, or a crash forgot its outcome
 	passed    bool // bounced, or a room was silent: others may pass it
 	dropped   bool // by the administrator
@@ -222,6 +227,7 @@ func (w *weather) process(l *life) {
 		if i.processed || i.outcome != nil {
 			continue
 		}
+		w.checkUpdate(i.m)
 		switch {
 		case w.chance(100):
 			return // no further
@@ -230,6 +236,20 @@ func (w *weather) process(l *life) {
 		default:
 			w.take(l, i)
 		}
+	}
+}
+
+// checkUpdate looks at what a message corrects.
+func (w *weather) checkUpdate(m *message.Message) {
+	if m.Replace == "" {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.corrections++
+	f, old := w.about(m.ID), w.about(m.Replace)
+	if f.update == "" || f.fresh || m.Replace == m.ID || old.update != f.update || old.from != f.from || old.to != f.to {
+		w.t.Errorf("%s corrects %s: %+v, %+v", m.ID, m.Replace, *f, *old)
 	}
 }
 
@@ -363,7 +383,7 @@ func (w *weather) client(n int) (ids []string) {
 		r := w.request(n, i)
 		for _, m := range r.Messages {
 			ids = append(ids, m.ID)
-			w.note(m.ID, func(f *facts) { f.to = m.To })
+			w.note(m.ID, func(f *facts) { f.from, f.to, f.update, f.fresh = m.From, m.To, r.Update, r.Fresh })
 		}
 		w.ask(r)
 	}
@@ -384,6 +404,9 @@ func (w *weather) request(client, i int) (r message.Request) {
 	}
 	if w.below(10) < 3 {
 		r.Scope, r.Digest = r.Messages[0].ID, "of it"
+	}
+	if n := w.below(6); n < 3 {
+		r.Update, r.Fresh = fmt.Sprint("key ", n), w.below(10) == 0
 	}
 	return r
 }
@@ -568,7 +591,10 @@ func (w *weather) judge(orders [][]string) {
 	for _, ids := range orders {
 		w.inOrder(ids, first, last)
 	}
-	w.t.Logf("%d messages, received %d times", len(w.facts), len(received))
+	w.t.Logf("%d messages, received %d times, %d corrections", len(w.facts), len(received), w.corrections)
+	if w.corrections == 0 {
+		w.t.Error("nothing was corrected")
+	}
 }
 
 // wrong says what is not as it was answered, or nothing.
