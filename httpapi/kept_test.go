@@ -86,6 +86,7 @@ func TestScopes(t *testing.T) {
 		{"a subject", request("/msg/user?subject=s", "x", "Idempotency-Key", "k"), true, false},
 		{"other type", request("/msg/user?type=normal", "x", "Idempotency-Key", "k"), true, false},
 		{"an id", request("/msg/user?id=mine", "x", "Idempotency-Key", "k"), true, false},
+		{"an update", request("/msg/user?update=disk", "x", "Idempotency-Key", "k"), true, true},
 		{"GitHub", request("/msg/user", "x", "X-GitHub-Delivery", "k"), true, true},
 		{"Gitea", request("/msg/user", "x", "X-Gitea-Delivery", "k", "X-GitHub-Delivery", "k"), true, true},
 		{"Forgejo", request("/msg/user", "x", "X-Forgejo-Delivery", "k"), true, true},

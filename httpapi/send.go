@@ -81,6 +81,9 @@ func (x *exchange) compose(t target, body []byte) (r message.Request, err error)
 	if err != nil {
 		return r, err
 	}
+	if r.Update, r.Fresh, err = x.update(t.page == hookPage, f.about); err != nil {
+		return r, err
+	}
 	if x.to, err = x.recipients(f.to, x.from, m.Type); err != nil {
 		return r, err
 	}
