@@ -122,11 +122,19 @@ func topicOf(payload any) (topic string, is bool) {
 // wants reports whether a parameter of the query asks for something.
 func (x *exchange) wants(name string) (bool, error) {
 	asked, err := x.asked(name)
-	return slices.Contains([]string{"1", "true", "yes", "on"}, strings.ToLower(asked)), err
+	return isYes(asked), err
 }
 
 // refuses reports whether a parameter of the query asks not to.
 func (x *exchange) refuses(name string) (bool, error) {
 	asked, err := x.asked(name)
-	return slices.Contains([]string{"0", "false", "no", "off"}, strings.ToLower(asked)), err
+	return isNo(asked), err
+}
+
+func isYes(asked string) bool {
+	return slices.Contains([]string{"1", "true", "yes", "on"}, strings.ToLower(asked))
+}
+
+func isNo(asked string) bool {
+	return slices.Contains([]string{"0", "false", "no", "off"}, strings.ToLower(asked))
 }

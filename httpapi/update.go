@@ -25,13 +25,14 @@ func (x *exchange) update(hook bool, a about) (key string, fresh bool, err error
 	return key, a.fresh && key == a.key, nil
 }
 
-// updateKey is the key that was asked for. A webhook's template has one of its own, so
-// that there a client says yes or no to that; "" where there is none.
+// updateKey is the key that was asked for; "": none. A webhook's template has one of
+// its own, to which its URL says yes or no: a yes that was taken for a key would have
+// every alert take the place of another.
 func updateKey(asked string, hook bool, a about) string {
 	switch {
-	case asked == "0":
+	case isNo(asked):
 		return ""
-	case hook && (asked == "1" || asked == "" && a.update):
+	case hook && (isYes(asked) || asked == "" && a.update):
 		return a.key
 	}
 	return asked

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,7 +18,9 @@ func TestUpdateKey(t *testing.T) {
 	}{
 		{"", false, none, ""},
 		{"0", false, none, ""},
+		{"No", false, none, ""},
 		{"1", false, none, "1"},
+		{"yes", false, none, "yes"},
 		{"disk", false, none, "disk"},
 
 		{"", true, none, ""},
@@ -31,10 +32,12 @@ func TestUpdateKey(t *testing.T) {
 		{"", true, keyed, ""},
 		{"0", true, keyed, ""},
 		{"1", true, keyed, "group"},
+		{"True", true, keyed, "group"},
 		{"disk", true, keyed, "disk"},
 
 		{"", true, updates, "group"},
 		{"0", true, updates, ""},
+		{"off", true, updates, ""},
 		{"1", true, updates, "group"},
 		{"disk", true, updates, "disk"},
 	} {
@@ -44,16 +47,25 @@ func TestUpdateKey(t *testing.T) {
 	}
 }
 
-// TestFresh: a template's word that a message is new counts for the template's key
+// TestHookUpdates: a template's word that a message is new counts for its own key
 // alone.
-func TestFresh(t *testing.T) {
-	a := about{key: "group", update: true, fresh: true}
-	for asked, want := range map[string]bool{"": true, "1": true, "group": true, "0": false, "disk": false} {
-		h := newHouse(nil)
-		x := &exchange{Handler: h.Handler, r: httptest.NewRequest("POST", "/?update="+asked, nil)}
-		key, fresh, err := x.update(true, a)
-		if fresh != want || err != nil {
-			t.Errorf("%q: the key is %q, and the message new: %v, %v", asked, key, fresh, err)
+func TestHookUpdates(t *testing.T) {
+	for _, test := range []struct {
+		query, key string
+		fresh      bool
+	}{
+		{"", "", false},
+		{"?update=1", "k", true},
+		{"?update=0", "", false},
+		{"?update=disk", "disk", false},
+		{"?update=k", "k", true},
+	} {
+		h := hookHouse(t)
+		if got := h.do(t, call{path: "/hook/whole/user" + test.query, typ: asJSON, body: `{"text":"x"}`}); got.status != 201 {
+			t.Fatalf("%s: %d %s", test.query, got.status, got.body)
+		}
+		if r := h.deliverer.requests[0]; r.Update != test.key || r.Fresh != test.fresh {
+			t.Errorf("%s: the key is %q, and the message new: %v", test.query, r.Update, r.Fresh)
 		}
 	}
 }

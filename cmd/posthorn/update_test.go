@@ -1,7 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 
 	"posthorn/internal/xmpptest"
@@ -115,6 +119,33 @@ func testUpdates(t *testing.T, p *xmpptest.Server) {
 	}
 	c.say(saying{"user", "other", "the last", 11, ""})
 	c.hear(login())
+}
+
+// TestUpdatesByHook: an alert that fires is a new message, and its end takes the place
+// of that.
+func TestUpdatesByHook(t *testing.T) {
+	p := prosodyWithUsers(t, keepsAll)
+	h := startPosthorn(t, p, withStore(t)...).ready(t)
+	user := p.MustLogin(t, "user@example.com", password)
+	fire := func(sample, query, begins, corrects string) (id string) {
+		t.Helper()
+		var file struct{ Payload json.RawMessage }
+		text, err := os.ReadFile("../../internal/render/testdata/payloads/alertmanager/" + sample + ".json")
+		if err = errors.Join(err, json.Unmarshal(text, &file)); err != nil {
+			t.Fatal(err)
+		}
+		a := h.mustPost(t, "/hook/alertmanager/user"+query, string(file.Payload), func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
+		m := user.MustReceive(t)
+		if a.status != http.StatusCreated || m.ID != a.ID || !strings.HasPrefix(m.Body, begins) || m.Replace != corrects {
+			t.Errorf("answer is %d %s, received corrects %q, want %q: %s", a.status, a.raw, m.Replace, corrects, m.Raw)
+		}
+		return a.ID
+	}
+	first := fire("firing", "?update=1", "🔥", "")
+	fire("resolved", "?update=1", "✅", first)
+	second := fire("firing", "?update=1", "🔥", "")
+	fire("resolved", "", "✅", "")
+	fire("resolved", "?update=1", "✅", second)
 }
 
 // TestUpdatesInRoom: a correction comes from the same occupant as what it corrects,
