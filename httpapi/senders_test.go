@@ -24,14 +24,14 @@ import (
 //     is the text of the message made of that sample, which is
 //     internal/render/testdata/payloads/alertmanager/firing.json. A path may follow the
 //     sample's name (<!-- received: alertmanager/firing /hook/auto/user?emoji=0 -->);
-//     without one it goes to /hook/alertmanager/user. With -update the blocks are
-//     written.
+//     without one it goes to /hook/alertmanager/user. With -update (go test ./httpapi
+//     -run Senders -update) the blocks are written.
 //   - To each address of a webhook, which is whatever has /hook/NAME/ in it, the page's
 //     first sample for that template is sent, or else its first, as its tool would send
 //     it, and a message has to come of it. In an address TOKEN is a token, a user name is
 //     that of an account, and PASSWORD its password.
 //   - Blocks of yaml and json are such.
-var update = flag.Bool("update", false, "write what is received into the pages in docs/senders")
+var update = flag.Bool("update", false, "write what is received into the pages in docs/senders, and beside the requests")
 
 var (
 	receivedBlock = regexp.MustCompile("(?ms)^(<!-- received: ([a-z0-9-]+)/(\\S+)(?: (/hook/\\S+))? -->\n+```[a-z]*\n)(.*?)(^```$)")
@@ -41,15 +41,16 @@ var (
 
 // A sample is a request as its tool sends it, without an address and credentials.
 type sample struct {
+	Method  string            `json:"method"` // "": POST
 	Headers map[string]string `json:"headers"`
 	Query   map[string]string `json:"query"`
 	Payload json.RawMessage   `json:"payload"`
 	Body    string            `json:"body"` // of a request that is no JSON
 }
 
-func readSample(t *testing.T, tool, name string) (s sample) {
+func readSample(t *testing.T, path ...string) (s sample) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../internal/render/testdata/payloads", tool, name+".json"))
+	text, err := os.ReadFile(filepath.Join("../internal/render/testdata", filepath.Join(path...)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func (s *sample) post(t *testing.T, address string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := call{body: s.Body, header: map[string]string{}}
+	c := call{method: s.Method, typ: "-", body: s.Body, header: map[string]string{}}
 	if len(s.Payload) > 0 {
 		c.body = string(s.Payload)
 	}
@@ -97,6 +98,39 @@ func (s *sample) post(t *testing.T, address string) string {
 	return sent[0].Body
 }
 
+// TestRequests sends what tools send in other forms than JSON, by GET or as a form, and
+// compares what is received with the file beside the request.
+func TestRequests(t *testing.T) {
+	files, err := filepath.Glob("../internal/render/testdata/requests/*/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no requests:", err)
+	}
+	for _, file := range files {
+		tool, name := filepath.Base(filepath.Dir(file)), filepath.Base(file)
+		t.Run(tool+"/"+name, func(t *testing.T) {
+			s := readSample(t, "requests", tool, name)
+			compareFile(t, strings.TrimSuffix(file, ".json")+".txt", s.post(t, "/hook/"+tool+"/user")+"\n")
+		})
+	}
+}
+
+func compareFile(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got; -update writes it):\n%s", file, diff)
+	}
+}
+
 // TestSenders tries out what the pages say.
 func TestSenders(t *testing.T) {
 	pages, err := filepath.Glob("../docs/senders/*.md")
@@ -120,11 +154,11 @@ func trySender(t *testing.T, file string) {
 	if strings.Count(string(text), "<!-- received:") != len(received) {
 		t.Error("no block follows on one of the lines <!-- received: … -->")
 	}
-	tryReceived(t, file, string(text))
+	compareFile(t, file, asReceived(t, string(text)))
 	samples := make(map[string]sample)
 	for _, r := range received {
 		if _, known := samples[r[2]]; !known {
-			samples[r[2]] = readSample(t, r[2], r[3])
+			samples[r[2]] = readSample(t, "payloads", r[2], r[3]+".json")
 		}
 	}
 	addresses := hookAddress.FindAllStringSubmatch(receivedBlock.ReplaceAllString(string(text), ""), -1)
@@ -141,26 +175,17 @@ func trySender(t *testing.T, file string) {
 	tryBlocks(t, string(text))
 }
 
-// tryReceived compares what is received with the page, or writes it there.
-func tryReceived(t *testing.T, file, text string) {
-	written := receivedBlock.ReplaceAllStringFunc(text, func(block string) string {
+// asReceived is the page with what is received.
+func asReceived(t *testing.T, text string) string {
+	return receivedBlock.ReplaceAllStringFunc(text, func(block string) string {
 		r := receivedBlock.FindStringSubmatch(block)
 		path := r[4]
 		if path == "" {
 			path = "/hook/" + r[2] + "/user"
 		}
-		s := readSample(t, r[2], r[3])
+		s := readSample(t, "payloads", r[2], r[3]+".json")
 		return r[1] + strings.TrimSuffix(s.post(t, path), "\n") + "\n" + r[6]
 	})
-	if *update {
-		if err := os.WriteFile(file, []byte(written), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(text, written); diff != "" {
-		t.Errorf("the page does not show what is received (-update writes it):\n%s", diff)
-	}
 }
 
 // tryBlocks reads the configuration on a page as its tool would, at least its form.
