@@ -64,7 +64,8 @@ func readSample(t *testing.T, path ...string) (s sample) {
 func (s *sample) post(t *testing.T, address string) string {
 	t.Helper()
 	h := newHouse(nil)
-	u, err := url.Parse(strings.ReplaceAll(address, "TOKEN", h.made(t, me, token.Request{})))
+	made := h.made(t, me, token.Request{})
+	u, err := url.Parse(strings.ReplaceAll(address, "TOKEN", made))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +78,9 @@ func (s *sample) post(t *testing.T, address string) string {
 	}
 	query := u.Query()
 	for name, value := range s.Query {
+		if name == "token" {
+			value = made
+		}
 		query.Set(name, value)
 	}
 	switch {
