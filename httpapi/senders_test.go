@@ -146,6 +146,28 @@ func TestSenders(t *testing.T) {
 	}
 }
 
+// TestHooksDocumented: docs/hooks.md has what a webhook's URL can say, and leads to each
+// page.
+func TestHooksDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/hooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"`emoji=0`", "`update=1`", "`xhtml=1`"}
+	for _, name := range overrides {
+		want = append(want, "`"+name+"`")
+	}
+	pages, _ := filepath.Glob("../docs/senders/*.md")
+	for _, page := range pages {
+		want = append(want, "(senders/"+filepath.Base(page)+")")
+	}
+	for _, part := range want {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("docs/hooks.md has no %s", part)
+		}
+	}
+}
+
 func trySender(t *testing.T, file string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
