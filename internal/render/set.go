@@ -74,13 +74,16 @@ func (s *Set) Load() error {
 	return errors.Join(problems...)
 }
 
-// builtIns gives the texts of the built-in templates.
+// builtIns gives the texts of the built-in templates. A file is of every tool that its
+// name has: those post the same.
 func builtIns() map[string]string {
 	texts := make(map[string]string)
 	files, _ := fs.Glob(builtIn, "templates/*"+extension) // the pattern is right
 	for _, file := range files {
 		text, _ := builtIn.ReadFile(file) // it is there
-		texts[strings.TrimSuffix(filepath.Base(file), extension)] = string(text)
+		for name := range strings.SplitSeq(strings.TrimSuffix(filepath.Base(file), extension), "+") {
+			texts[name] = string(text)
+		}
 	}
 	return texts
 }

@@ -56,3 +56,9 @@ func cutLines(n int, text string) string {
 	}
 	return strings.Join(all[:max(0, n)], "\n") + "\n…"
 }
+
+// firstLine gives what a commit is called by, say.
+func firstLine(text string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(first)
+}
