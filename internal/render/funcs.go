@@ -96,7 +96,7 @@ func functions(r *run) template.FuncMap {
 		"pre":        func(x any) (string, error) { return within(preformatted(text(x))) },
 		"emoji":      r.emoji,
 		"time":       moment, "duration": between, "seconds": func(x any) string { return words(secondsOf(x)) },
-		"markdown": func(x any) (string, error) { return within(markdown(text(x))) },
+		"markdown": func(x any) (string, error) { return within(r.markdown(text(x))) },
 		"slack":    func(x any) (string, error) { return within(slack(text(x))) },
 		"ntfy":     r.ntfy, "header": r.header, "query": r.query,
 		"fail":  func(x any) (string, error) { return "", errors.New(text(x)) },
