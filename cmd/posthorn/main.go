@@ -21,9 +21,10 @@ var version = "unknown"
 
 // Exit statuses.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitTryLater = 75 // EX_TEMPFAIL of sysexits.h
 )
 
 const usage = `posthorn sends XMPP messages for whoever can do an HTTP POST.
@@ -45,6 +46,8 @@ usage: posthorn [command] [--config FILE]
   hook list             print the templates of webhooks
   hook show NAME        print one, to change it in hooks.dir
   hook render NAME      print what it makes of the payload on standard input
+  send JID... [TEXT]    send a message by a posthorn that runs, here or elsewhere
+                        (posthorn send --help)
   version               print the version
 
   --config FILE         default: posthorn.yaml here or in /etc/posthorn/
@@ -84,6 +87,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "send" { // it has flags and a configuration of its own
+		return send(ctx, args[1:], stdout, stderr)
+	}
 	flags := flag.NewFlagSet("posthorn", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	p := &program{stdout: stdout, stderr: stderr}
@@ -108,6 +114,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case name == "version":
 		fmt.Fprintln(stdout, "posthorn", version)
 		return exitOK
+	case name == "send":
+		return usageError(stderr, "send comes first: posthorn send --config FILE")
 	}
 	do, known := commands[name]
 	if !known {
