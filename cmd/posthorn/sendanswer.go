@@ -89,20 +89,23 @@ func (s *submission) unanswered(err error, stderr io.Writer) int {
 	if errors.As(err, &outer) {
 		err = outer.Err // without the subject, which stands in the URL
 	}
-	fmt.Fprintln(stderr, "posthorn: send:", visible(err.Error()))
+	status, hint := exitFailed, ""
 	var dial *net.OpError
 	switch {
-	case errors.As(err, new(inputError)):
-		return exitFailed
+	case errors.As(err, new(inputError)), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, fs.ErrPermission):
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		fmt.Fprintln(stderr, "hint: for a private CA, set ca_file in send.yaml")
-		return exitFailed
-	case errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, fs.ErrPermission):
-		return exitFailed
+		hint = "hint: for a private CA, set ca_file in send.yaml"
 	case errors.As(err, &dial) && dial.Op == "dial":
-		fmt.Fprintln(stderr, "hint: is posthorn running there? url or POSTHORN_URL says where it is")
-	case s.key == "":
-		fmt.Fprintln(stderr, onceHint)
+		status, hint = exitTryLater, "hint: is posthorn running there? url or POSTHORN_URL says where it is"
+	default:
+		status, err = exitTryLater, fmt.Errorf("no answer: %w", err)
+		if s.key == "" {
+			hint = onceHint
+		}
 	}
-	return exitTryLater
+	fmt.Fprintln(stderr, "posthorn: send:", visible(err.Error()))
+	if hint != "" {
+		fmt.Fprintln(stderr, hint)
+	}
+	return status
 }

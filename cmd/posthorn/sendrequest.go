@@ -53,8 +53,6 @@ func (s *submission) post(ctx context.Context, c *sendConfig, stderr io.Writer) 
 	if err != nil {
 		return nil, inputError{err}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	watched := &progress{out: stderr, body: body}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.target(c), watched)
 	if err != nil {
@@ -64,13 +62,29 @@ func (s *submission) post(ctx context.Context, c *sendConfig, stderr io.Writer) 
 	if isTerminal(stderr) {
 		defer start(watched.run)()
 	}
-	response, err := c.client().Do(request)
+	return ask(c.client(), request)
+}
+
+// ask gives the answer to a request, be it the service's or that of something before
+// it.
+func ask(client *http.Client, request *http.Request) (*verdict, error) {
+	ctx, cancel := context.WithCancelCause(request.Context())
+	defer cancel(nil)
+	response, err := client.Do(request.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
 	defer time.AfterFunc(restTimeout, func() { cancel(errors.New("the answer did not end in time")) }).Stop()
-	return readVerdict(response)
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	asked := *request.URL
+	asked.RawQuery = "" // in which the subject stands
+	v := &verdict{code: response.StatusCode, line: response.Status, url: asked.String(), location: response.Header.Get("Location")}
+	_ = json.Unmarshal(text, &v.read) // an answer without a detail has its line
+	return v, nil
 }
 
 // target is the URL: the recipients in its path, and the fields in its query save
@@ -157,21 +171,6 @@ func (c *sendConfig) client() *http.Client {
 type impatient struct{ net.Conn }
 
 func (c impatient) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
-		return 0, err
-	}
+	_ = c.SetWriteDeadline(time.Now().Add(stallTimeout)) // it fails where Write does
 	return c.Conn.Write(p)
-}
-
-// readVerdict reads an answer, be it the service's or that of something before it.
-func readVerdict(response *http.Response) (*verdict, error) {
-	asked := *response.Request.URL
-	asked.RawQuery = "" // in which the subject stands
-	v := &verdict{code: response.StatusCode, line: response.Status, url: asked.String(), location: response.Header.Get("Location")}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	_ = json.Unmarshal(text, &v.read) // an answer without a detail has its line
-	return v, nil
 }
