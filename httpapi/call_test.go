@@ -68,6 +68,7 @@ func (h *house) do(t testing.TB, c call) answer {
 	h.ServeHTTP(w, r)
 	got := answer{status: w.Code, header: w.Header(), body: w.Body.String()}
 	checkAnswer(t, h, got)
+	checkDescribed(t, h, method, escapedPath(r.URL), got)
 	return got
 }
 

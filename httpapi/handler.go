@@ -77,6 +77,7 @@ type Handler struct {
 	rates      *quota.Table[message.JID] // nil: any number of messages
 	tokenRates *quota.Table[string]      // by the tokens' hashes
 	unlisted   sync.Once                 // an unlisted proxy is warned of
+	docs       func() []byte             // the page of the API
 	metrics    *metrics
 }
 
@@ -95,6 +96,7 @@ func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 		tokenRates: newTokenRates(),
 		metrics:    newMetrics(options.Metrics),
 	}
+	h.docs = h.docsOf()
 	for _, origin := range options.CORSOrigins {
 		h.origins[strings.ToLower(origin)] = true
 	}
@@ -173,6 +175,8 @@ func (x *exchange) serve() error {
 		return x.health(http.StatusOK)
 	case readyPage:
 		return x.ready()
+	case openAPIPage, docsPage, docsStylePage:
+		return x.describe(target)
 	case lookupPage:
 		return x.lookup(target)
 	case tokensPage, tokenPage:

@@ -16,11 +16,15 @@ const (
 	messagePage page = "message"
 	restPage    page = "rest"
 	hookPage    page = "hook"
-	healthPage  page = "health"
-	readyPage   page = "ready"
-	lookupPage  page = "lookup"
-	tokensPage  page = "tokens"
-	tokenPage   page = "token"
+
+	openAPIPage   page = "openapi.yaml"
+	docsPage      page = "docs"
+	docsStylePage page = "docs.css"
+	healthPage    page = "health"
+	readyPage     page = "ready"
+	lookupPage    page = "lookup"
+	tokensPage    page = "tokens"
+	tokenPage     page = "token"
 )
 
 // sends reports whether the page takes messages.
@@ -32,7 +36,7 @@ func (p page) tells() bool { return p == healthPage || p == readyPage }
 // allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
 func (p page) allow() string {
 	switch p {
-	case healthPage, readyPage, lookupPage:
+	case healthPage, readyPage, lookupPage, openAPIPage, docsPage, docsStylePage:
 		return "GET, HEAD, OPTIONS"
 	case tokensPage:
 		return "GET, HEAD, POST, OPTIONS"
@@ -70,6 +74,12 @@ func (h *Handler) route(method, path string) (target, error) {
 		return target{page: readyPage}, nil
 	case "/rest":
 		return target{page: restPage}, nil
+	case "/openapi.yaml":
+		return target{page: openAPIPage}, nil
+	case "/docs":
+		return target{page: docsPage}, nil
+	case "/docs/style.css":
+		return target{page: docsStylePage}, nil
 	case "/tokens":
 		return target{page: tokensPage}, nil
 	}
