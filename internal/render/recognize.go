@@ -43,7 +43,11 @@ var shapes = [...]shape{
 	{"grafana", []string{"ruleName", "state"}, nil},
 	{"alertmanager", []string{"alerts", "groupKey"}, nil},
 	{"uptime-kuma", []string{"monitor", "msg"}, nil},
-	{"gitlab", []string{"object_kind", "project"}, nil},
+	{"gitlab", []string{"object_kind"}, []string{"project", "object_attributes"}},
+	{"gitlab", []string{"event_name"}, []string{"project_id", "group_id", "user_id"}},
+	{"forgejo", []string{"action", "run"}, nil},
+	{"github", []string{"repository"}, []string{"sender", "action"}}, // Gitea's and Forgejo's too
+	{"github", []string{"sender"}, []string{"organization", "installation"}},
 	{"healthchecks", []string{"name", "status"}, []string{"code", "ping_url"}},
 	{"healthchecks", []string{"check", "status", "now"}, nil},
 	{"ntfy", []string{"topic", "message"}, nil},
