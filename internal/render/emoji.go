@@ -49,15 +49,10 @@ func (r *run) shortCodes(s string) string {
 
 func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// sign puts a sign before a text that does not begin with one, and on a line of its own
-// before what has to begin a line.
+// sign puts a sign before a text that does not begin with an emoji.
 func sign(sign, text string) string {
-	first, _ := utf8.DecodeRuneInString(text)
-	switch {
-	case sign == "" || text == "" || unicode.Is(unicode.So, first):
+	if first, _ := utf8.DecodeRuneInString(text); sign == "" || text == "" || unicode.Is(unicode.So, first) {
 		return text
-	case strings.HasPrefix(text, ">") || strings.HasPrefix(text, "```"):
-		return sign + "\n" + text
 	}
 	return sign + " " + text
 }

@@ -1,0 +1,179 @@
+package render
+
+import (
+	"strconv"
+	"strings"
+)
+
+// slackMessage gives what a message to Slack says: text, which has its attachments and
+// blocks in it too, username, hue, which is the colour of its first attachment that has
+// one, and image, an address.
+func (r *run) slackMessage(payload any) map[string]any {
+	top, attachments := strings.TrimSpace(r.mrkdwn(text(get(payload, "text")))), each(payload, "attachments")
+	m := slackWriter{run: r, speaker: text(get(payload, "username"))}
+	m.blocks(each(payload, "blocks"))
+	if m.Len() > 0 { // then the text is for notifications
+		top = ""
+	}
+	m.attachments(attachments)
+	said := m.String()
+	if !repeats(top, said) {
+		below := slackWriter{run: r, speaker: m.speaker, above: top}
+		below.attachments(attachments)
+		said = strings.TrimRight(top+"\n"+below.String(), "\n")
+	}
+	if strings.HasPrefix(said, ">") || strings.HasPrefix(said, "```") {
+		said = "\n" + said // what comes before it must not take it from the beginning of its line
+	}
+	return map[string]any{"text": said, "username": m.speaker, "hue": m.hue, "image": m.image}
+}
+
+// repeats reports whether a text stands in what was said, styled or not.
+func repeats(text, said string) bool {
+	plain := strings.NewReplacer("*", "", "_", "", "~", "")
+	return strings.Contains(plain.Replace(said), plain.Replace(text))
+}
+
+// A slackWriter writes what a message says, line by line.
+type slackWriter struct {
+	*run
+	strings.Builder
+	speaker, above string // are shown already
+	gap            bool   // an empty line is due before the next one
+	hue, image     string
+}
+
+func (m *slackWriter) say(lines string) {
+	if lines = strings.Trim(lines, "\n"); strings.TrimSpace(lines) == "" || strings.EqualFold(lines, m.speaker) {
+		return
+	}
+	if m.Len() > 0 {
+		m.WriteByte('\n')
+		if m.gap {
+			m.WriteByte('\n')
+		}
+	}
+	m.gap = false
+	m.WriteString(lines)
+}
+
+// title is the summary where nothing stands above it, and else a heading.
+func (m *slackWriter) title(s string) {
+	if s = oneLine(s); m.above != "" || m.Len() > 0 {
+		s = styled("*", s)
+	}
+	m.say(s)
+}
+
+// attachments writes Slack's older form of blocks, and Mattermost's only one.
+func (m *slackWriter) attachments(list []any) {
+	for _, a := range first(maxSlack, list) {
+		begin := m.Len()
+		m.gap = begin > 0
+		m.attachment(a)
+		if m.Len() == begin {
+			m.say(m.field(a, "fallback"))
+		}
+		if m.hue == "" {
+			m.hue = hue(text(get(a, "color")))
+		}
+	}
+}
+
+// field gives a text of an attachment, but for one that stands above.
+func (m *slackWriter) field(a any, name string) string {
+	s := m.mrkdwn(text(get(a, name)))
+	if repeats(s, m.above) {
+		return ""
+	}
+	return s
+}
+
+func (m *slackWriter) attachment(a any) {
+	m.title(m.field(a, "title"))
+	m.say(m.field(a, "pretext"))
+	m.say(m.field(a, "author_name"))
+	m.say(m.field(a, "text"))
+	m.blocks(each(a, "blocks"))
+	for _, f := range each(a, "fields") {
+		m.say(labelled(m.mrkdwn(text(get(f, "title"))), m.mrkdwn(text(get(f, "value")))))
+	}
+	m.say(text(get(a, "title_link")))
+	m.buttons(each(a, "actions"))
+	m.picture("", get(a, "image_url"))
+	m.say(m.field(a, "footer"))
+}
+
+// labelled writes a label and what belongs to it.
+func labelled(label, value string) string {
+	label = strings.TrimSuffix(oneLine(label), ":")
+	switch {
+	case label == "" || value == "":
+		return label + value
+	case strings.Contains(value, "\n"):
+		return label + ":\n" + value
+	}
+	return label + ": " + value
+}
+
+// buttons writes those that lead to an address; others need Slack.
+func (m *slackWriter) buttons(list []any) {
+	for _, b := range list {
+		if address := text(get(b, "url")); address != "" {
+			m.say(labelled(m.object(get(b, "text")), address))
+		}
+	}
+}
+
+// picture writes the address of a picture, and notes that of the first one.
+func (m *slackWriter) picture(label string, address any) {
+	if text(address) == "" {
+		return
+	}
+	m.say(labelled(label, text(address)))
+	if m.image == "" {
+		m.image = text(address)
+	}
+}
+
+// hue names the colour of an attachment as people see it: red, yellow, green, or nothing
+// for others. Slack's own three are severities.
+func hue(color string) string {
+	if severity, is := map[string]string{"danger": "red", "warning": "yellow", "good": "green"}[color]; is {
+		return severity
+	}
+	hex := strings.TrimPrefix(color, "#")
+	rgb, err := strconv.ParseUint(hex, 16, 32)
+	if err != nil || len(hex) != 6 {
+		return ""
+	}
+	switch degrees := hueOf(float64(rgb>>16), float64(rgb>>8&0xff), float64(rgb&0xff)); {
+	case degrees < 0:
+		return ""
+	case degrees < 20 || degrees > 330:
+		return "red"
+	case degrees < 70:
+		return "yellow"
+	case degrees < 170:
+		return "green"
+	}
+	return ""
+}
+
+// hueOf gives the angle of a colour on the wheel that has red at the top, and -1 for
+// greys.
+func hueOf(red, green, blue float64) float64 {
+	top := max(red, green, blue)
+	span := top - min(red, green, blue)
+	switch {
+	case span < 48:
+		return -1
+	case top == red && green >= blue:
+		return 60 * (green - blue) / span
+	case top == red:
+		return 360 + 60*(green-blue)/span
+	case top == green:
+		return 120 + 60*(blue-red)/span
+	}
+	return 240 + 60*(red-green)/span
+}
