@@ -60,7 +60,7 @@ func TestDocumented(t *testing.T) {
 		t.Errorf("the templates (-want +got):\n%s", diff)
 	}
 	for _, limit := range []string{
-		fmt.Sprintf("%d,%03d turns", maxSteps/1000, maxSteps%1000), fmt.Sprintf("and %.0f s", maxTime.Seconds()),
+		fmt.Sprintf("%d,%03d actions", maxSteps/1000, maxSteps%1000), fmt.Sprintf("and %.0f s", maxTime.Seconds()),
 		fmt.Sprintf("gives | %d KiB", maxOutput>>10), fmt.Sprintf("file | %d KiB", maxFile>>10),
 	} {
 		if !strings.Contains(page, limit) {

@@ -24,6 +24,7 @@ var Functions = []Function{
 	{"first", `first 5 .alerts`, "the first items"},
 	{"more", `more 5 .alerts`, "how many items there are beyond those"},
 	{"is", `is .action "opened" "closed"`, "whether a value is one of these, written as text"},
+	{"isText", `isText .x`, "whether a value is a text, and no number, object or array"},
 	{"contains", `contains "error" .text`, "whether a text has another one in it"},
 	{"default", `default "none" .x`, "the last value, or the first where that is empty"},
 	{"add", `add 1 2`, "the sum"},
@@ -72,6 +73,10 @@ func functions(r *run) template.FuncMap {
 		"get":  get, "each": each, "pick": pick, "where": where, "except": except, "first": first, "more": more,
 		"is": func(x any, values ...any) bool {
 			return slices.ContainsFunc(values, func(v any) bool { return text(x) == text(v) })
+		},
+		"isText": func(x any) bool {
+			_, is := x.(string)
+			return is
 		},
 		"contains": func(part, x any) bool { return strings.Contains(text(x), text(part)) },
 		"default":  defaultTo,
@@ -207,12 +212,15 @@ func defaultTo(otherwise, x any) any {
 
 func where(list any, member string, values ...any) []any {
 	var found []any
+	seen := make(map[string]bool) // so that an item comes once
 	for _, value := range values {
+		wanted := text(value)
 		for _, item := range each(list) {
-			if text(at(item, []any{member})) == text(value) {
+			if !seen[wanted] && text(at(item, []any{member})) == wanted {
 				found = append(found, item)
 			}
 		}
+		seen[wanted] = true
 	}
 	return found
 }
@@ -337,10 +345,24 @@ func sprintln(values ...any) (string, error) {
 }
 
 // sprintf is printf for short formats without widths of four digits, or of a value, nor
-// an index: so what it gives is hardly larger than its values.
+// an index, and for values that are not too large together: what it gives is a few times
+// as large at most.
 func sprintf(format string, values ...any) (string, error) {
 	if len(format) > 1024 || len(values) > 64 || tooWide(format) {
 		return "", errors.New("the format is too long, or has a width that is")
+	}
+	size := 0
+	for i, value := range values {
+		switch value.(type) {
+		case map[string]any, []any:
+			values[i] = text(value)
+		}
+		if s, is := values[i].(string); is {
+			size += len(s)
+		}
+	}
+	if size > maxOutput {
+		return "", errTooMuch
 	}
 	return within(fmt.Sprintf(format, values...))
 }

@@ -10,13 +10,15 @@ import (
 const (
 	maxListed = 30  // lines
 	maxValue  = 200 // characters of a value
+	maxMember = 40  // characters of its name
+	maxDepth  = 4   // of objects in one another; below they are JSON
 )
 
 // listing writes a line, key: value, for each member that has a value, and one for each
 // member of an object in it, under its path.
 func listing(object any) (string, error) {
 	var lines []any
-	left := list(object, "", &lines)
+	left := list(object, "", 0, &lines)
 	out, err := join("\n", lines)
 	if left > 0 {
 		out += "\n… and " + counted(left, "more", "more")
@@ -25,9 +27,9 @@ func listing(object any) (string, error) {
 }
 
 // list adds the lines of a value, and gives how many there was no room for.
-func list(value any, path string, lines *[]any) (left int) {
+func list(value any, path string, depth int, lines *[]any) (left int) {
 	members, is := value.(map[string]any)
-	if !is {
+	if !is || depth == maxDepth {
 		s := cut(maxValue, oneLine(text(simple(value))))
 		switch {
 		case s == "" || s == "[]" || s == "{}":
@@ -39,7 +41,7 @@ func list(value any, path string, lines *[]any) (left int) {
 		return 0
 	}
 	for _, name := range slices.Sorted(maps.Keys(members)) {
-		left += list(members[name], strings.TrimPrefix(path+"."+oneLine(name), "."), lines)
+		left += list(members[name], strings.TrimPrefix(path+"."+cut(maxMember, oneLine(name)), "."), depth+1, lines)
 	}
 	return left
 }

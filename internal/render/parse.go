@@ -70,22 +70,22 @@ func (c *calls) call(from string, call *parse.TemplateNode) error {
 	return c.check(call.Name)
 }
 
-// count lets each run of a block, and each turn of a loop in it, call the function
+// count lets each action, each run of a block and each turn of a loop call the function
 // tick first, which ends what takes too long.
 func count(root *parse.ListNode) {
 	lists(root, func(list *parse.ListNode) {
+		nodes := []parse.Node{newTick()}
 		for _, node := range list.Nodes {
-			if loop, is := node.(*parse.RangeNode); is {
-				addTick(loop.List)
+			if node.Type() != parse.NodeText {
+				nodes = append(nodes, newTick())
 			}
+			nodes = append(nodes, node)
 		}
+		list.Nodes = nodes
 	})
-	addTick(root)
 }
 
-func addTick(list *parse.ListNode) {
-	list.Nodes = append([]parse.Node{ticking.CopyList().Nodes[0]}, list.Nodes...)
-}
+func newTick() parse.Node { return ticking.CopyList().Nodes[0] }
 
 // ticking is the text {{tick}}, parsed. Never written to.
 var ticking = template.Must(template.New("").Funcs(template.FuncMap{"tick": func() string { return "" }}).Parse("{{tick}}")).Root

@@ -13,8 +13,8 @@ import (
 
 // What one payload may cost. Built-in templates stay far below.
 const (
-	maxSteps  = 100_000         // runs of blocks and turns of loops
-	maxTime   = 2 * time.Second // a function may add to it once
+	maxSteps  = 100_000         // actions, runs of blocks and turns of loops
+	maxTime   = 2 * time.Second // the last action may add to it
 	maxOutput = 64 << 10        // bytes of a block, and of what a function gives
 )
 

@@ -28,15 +28,15 @@ func timeOf(x any) (time.Time, bool) {
 }
 
 // moment writes a time for people, in the zone in which it was given. What cannot be
-// read stays as it is; the year 1, by which tools mean that there is no time, gives
-// nothing.
+// read stays as it is, as far as a time is long; the year 1, by which tools mean that
+// there is no time, gives nothing.
 func moment(x any) string {
 	t, ok := timeOf(x)
 	switch {
 	case !ok && strings.HasPrefix(text(x), "0001-"):
 		return ""
 	case !ok:
-		return text(x)
+		return cut(40, oneLine(text(x)))
 	}
 	if name, offset := t.Zone(); offset == 0 || name == "UTC" {
 		return t.UTC().Format("2006-01-02 15:04 UTC")
@@ -56,7 +56,7 @@ func between(from, to any) string {
 
 func secondsOf(x any) time.Duration {
 	n, err := strconv.ParseFloat(text(x), 64)
-	if err != nil || n < 0 || n > 1e9 {
+	if err != nil || !(n >= 0 && n <= 1e9) { // NaN is a number too
 		return 0
 	}
 	return time.Duration(n * float64(time.Second))

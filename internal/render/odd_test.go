@@ -1,0 +1,134 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// oddValues are such as tools send in a place where mostly something else stands.
+var oddValues = map[string]any{
+	"missing":        nil,
+	"an empty text":  "",
+	"a number":       int64(7),
+	"true":           true,
+	"a long text":    strings.Repeat("long *text* <b> ", 4000),
+	"a text of many": strings.Repeat("line\n", 4000),
+	"odd characters": "\x00\x1b[2J\u202e\ufffe\U0001F525\xff\r\n\t*_~`>[x](y)<!--",
+	"an empty array": []any{},
+	"an array":       []any{int64(1), "x", map[string]any{"a": []any{}}},
+	"an object":      map[string]any{"a": "b", "id": int64(1)},
+}
+
+// required are the members without which a payload is not its tool's. What else is odd,
+// a template has to bear.
+var required = map[string][]string{
+	"alertmanager": {"alerts", "alerts.#", "alerts.#.status"},
+	"grafana":      {"alerts", "alerts.#", "alerts.#.status", "ruleName", "state"},
+	"healthchecks": {"status", "check", "check.status"},
+	"uptime-kuma":  {"msg", "heartbeat", "heartbeat.status", "Title", "Body"},
+}
+
+// TestOddPayloads puts odd values in the place of each member that a tool's samples have,
+// one at a time.
+func TestOddPayloads(t *testing.T) {
+	set := loaded(t, "")
+	for name, needed := range required {
+		t.Run(name, func(t *testing.T) {
+			done := make(map[string]bool)
+			for _, file := range glob(t, "testdata/payloads/"+name+"/*.json") {
+				in := readSample(t, file)
+				for _, path := range pathsOf(in.Payload) {
+					place := placeOf(path)
+					for what, odd := range oddValues {
+						if done[place+what] {
+							continue
+						}
+						done[place+what] = true
+						in := in
+						in.Payload = replaced(in.Payload, path, odd)
+						m, err := set.Render(name, in)
+						checkMessage(t, name, m)
+						if err != nil {
+							checkMisfit(t, name, err)
+						}
+						if err != nil && !slices.Contains(needed, place) {
+							t.Errorf("%s for %s, in %s: %v", what, place, filepath.Base(file), err)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatal(pattern, err)
+	}
+	return files
+}
+
+// pathsOf gives the path to each value below this one.
+func pathsOf(value any) (paths [][]string) {
+	below := func(step string, value any) {
+		paths = append(paths, []string{step})
+		for _, path := range pathsOf(value) {
+			paths = append(paths, append([]string{step}, path...))
+		}
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			below(name, value[name])
+		}
+	case []any:
+		for i, item := range value {
+			below(strconv.Itoa(i), item)
+		}
+	}
+	return paths
+}
+
+// placeOf writes a path for which item of an array does not matter.
+func placeOf(path []string) string {
+	place := make([]string, len(path))
+	for i, step := range path {
+		if place[i] = step; strings.Trim(step, "0123456789") == "" {
+			place[i] = "#"
+		}
+	}
+	return strings.Join(place, ".")
+}
+
+// replaced gives a copy with another value at that path; nil: with none.
+func replaced(value any, path []string, other any) any {
+	if len(path) == 0 {
+		return other
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		value = maps.Clone(value)
+		if value[path[0]] = replaced(value[path[0]], path[1:], other); value[path[0]] == nil {
+			delete(value, path[0])
+		}
+		return value
+	case []any:
+		i, err := strconv.Atoi(path[0])
+		if err != nil {
+			panic(fmt.Sprint("a path that is none: ", path))
+		}
+		value = slices.Clone(value)
+		if value[i] = replaced(value[i], path[1:], other); value[i] == nil {
+			return slices.Delete(value, i, i+1)
+		}
+		return value
+	}
+	return other
+}
