@@ -98,9 +98,9 @@ func letters(s string) string {
 	}, s)
 }
 
-// FuzzTemplates: no JSON makes a built-in template of these do anything but give a
+// FuzzTalkative: no JSON makes a built-in template of these do anything but give a
 // message or refuse the payload.
-func FuzzTemplates(f *testing.F) {
+func FuzzTalkative(f *testing.F) {
 	for _, seed := range []string{
 		`{"text":"a","attachments":[{"title":1,"fields":[{"value":[]}],"blocks":[{"type":"section","text":{}}]}]}`,
 		`{"blocks":[{"type":"rich_text","elements":[{"type":"rich_text_list","indent":-1,"elements":[{"elements":[{"type":"emoji","name":{}}]}]}]}]}`,
