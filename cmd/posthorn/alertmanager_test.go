@@ -27,6 +27,16 @@ func alertmanagerPage(t *testing.T) string {
 	return string(text)
 }
 
+// pageConfig is the configuration on it.
+func pageConfig(t *testing.T) string {
+	t.Helper()
+	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(alertmanagerPage(t))
+	if block == nil {
+		t.Fatal("the page has no configuration")
+	}
+	return block[1]
+}
+
 // An alertmanager is Debian's, with the configuration that the page has.
 type alertmanager struct {
 	*xmpptest.Process
@@ -40,11 +50,7 @@ type alertmanager struct {
 // wait; query stands behind the address.
 func startAlertmanager(t *testing.T, h *posthorn, query string) *alertmanager {
 	t.Helper()
-	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(alertmanagerPage(t))
-	if block == nil {
-		t.Fatal("the page has no configuration")
-	}
-	config := block[1]
+	config := pageConfig(t)
 	for _, r := range [][2]string{
 		{"http://localhost:5288/hook/alertmanager/user", h.URL + "/hook/alertmanager/user" + query},
 		{"password: mypassword", "password: " + password},
@@ -196,6 +202,29 @@ func TestAlertmanagerCommands(t *testing.T) {
 		}
 	}
 	expectLine(t, user, "🔥 *tryout*: node=web-1\n")
+}
+
+// TestAlertmanagerVariants: what the page has in place of parts of the configuration is
+// such.
+func TestAlertmanagerVariants(t *testing.T) {
+	page, config := alertmanagerPage(t), pageConfig(t)
+	for _, variant := range []struct{ line, inPlaceOf, is string }{
+		{"password_file: /etc/prometheus/posthorn-password", "password: mypassword", "LINE"},
+		{"authorization: {credentials: TOKEN}", "basic_auth:\n            username: me@example.com\n            password: mypassword", "LINE"},
+		{"send_resolved: false", "- url:", "- LINE\n        url:"},
+	} {
+		changed := strings.Replace(config, variant.inPlaceOf, strings.Replace(variant.is, "LINE", variant.line, 1), 1)
+		if !strings.Contains(page, "`"+variant.line+"`") || changed == config {
+			t.Errorf("the page has no %s, or nothing that it could stand in place of", variant.line)
+		}
+		file := filepath.Join(t.TempDir(), "alertmanager.yml")
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("amtool", "check-config", file).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", variant.line, err, out)
+		}
+	}
 }
 
 // TestAlertmanagerUpdates: with ?update=1 the end of an alert corrects its beginning, and
