@@ -17,8 +17,8 @@ func (r *run) slackMessage(payload any) map[string]any {
 	}
 	m.attachments(attachments)
 	said := m.String()
-	if !repeats(top, said) {
-		below := slackWriter{run: r, speaker: m.speaker, above: top}
+	if plain := unstyled(top); !strings.Contains(unstyled(said), plain) {
+		below := slackWriter{run: r, speaker: m.speaker, above: plain}
 		below.attachments(attachments)
 		said = strings.TrimRight(top+"\n"+below.String(), "\n")
 	}
@@ -28,19 +28,17 @@ func (r *run) slackMessage(payload any) map[string]any {
 	return map[string]any{"text": said, "username": m.speaker, "hue": m.hue, "image": m.image}
 }
 
-// repeats reports whether a text stands in what was said, styled or not.
-func repeats(text, said string) bool {
-	plain := strings.NewReplacer("*", "", "_", "", "~", "")
-	return strings.Contains(plain.Replace(said), plain.Replace(text))
-}
+// unstyled gives a text as it is compared with others.
+func unstyled(s string) string { return strings.NewReplacer("*", "", "_", "", "~", "").Replace(s) }
 
 // A slackWriter writes what a message says, line by line.
 type slackWriter struct {
 	*run
 	strings.Builder
-	speaker, above string // are shown already
-	gap            bool   // an empty line is due before the next one
-	hue, image     string
+	speaker    string // is shown already
+	above      string // is too, here unstyled
+	gap        bool   // an empty line is due before the next one
+	hue, image string
 }
 
 func (m *slackWriter) say(lines string) {
@@ -83,7 +81,7 @@ func (m *slackWriter) attachments(list []any) {
 // field gives a text of an attachment, but for one that stands above.
 func (m *slackWriter) field(a any, name string) string {
 	s := m.mrkdwn(text(get(a, name)))
-	if repeats(s, m.above) {
+	if m.above != "" && strings.Contains(m.above, unstyled(s)) {
 		return ""
 	}
 	return s

@@ -62,3 +62,22 @@ func firstLine(text string) string {
 	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	return strings.TrimSpace(first)
 }
+
+// maxSummary is how much of a message a phone shows at once.
+const maxSummary = 100
+
+// titled puts a title before a text, on its first line where there is room for both: a
+// title alone often does not tell what is the matter.
+func titled(title, text string) string {
+	title, text = cut(2*maxSummary, oneLine(title)), strings.TrimSpace(text)
+	first, _, _ := strings.Cut(text, "\n")
+	switch {
+	case title == "" || text == "":
+		return title + text
+	case utf8.RuneCountInString(title+first)+2 > maxSummary || strings.HasPrefix(text, ">") || strings.HasPrefix(text, "```"):
+		return title + "\n" + text
+	case strings.ContainsAny(title[len(title)-1:], ".:!?"):
+		return title + " " + text
+	}
+	return title + ": " + text
+}
