@@ -116,7 +116,7 @@ func TestOtherBases(t *testing.T) {
 		{"/msg", "/msgfoo", 404},
 		{"/msg", "/msgfoo/user", 404},
 		{"/msg", "/user", 404},
-		{"/msg", "/", 404},
+		{"/msg", "/", 422}, // where clients of ntfy post to a topic; this one names none
 		{"/msg", "/MSG/user", 404},
 		{"/msg", "/rest/iq/get/user", 404},
 		{"/msg", "/rest/message", 404},

@@ -21,8 +21,7 @@ func (x *exchange) update(hook bool, a about) (key string, fresh bool, err error
 	if len(asked) > maxUpdate || !utf8.ValidString(asked) || strings.ContainsFunc(asked, unicode.IsControl) {
 		return "", false, fault.New(fault.Unsendable, "update: has to be one line of at most %d bytes, the same for all messages about one thing", maxUpdate)
 	}
-	key = updateKey(asked, hook, a)
-	return key, a.fresh && key == a.key, nil
+	return updateKey(asked, hook, a), a.fresh, nil
 }
 
 // updateKey is the key that was asked for; "": none. A webhook's template has one of

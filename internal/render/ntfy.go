@@ -165,4 +165,6 @@ func parseActions(s string) (actions []any) {
 }
 
 // unquoted undoes backslashes.
-func unquoted(s string) string { return strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`).Replace(s) }
+func unquoted(s string) string {
+	return strings.NewReplacer(`\"`, `"`, `\'`, `'`, `\\`, `\`).Replace(s)
+}

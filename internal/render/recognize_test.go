@@ -11,13 +11,17 @@ import (
 var alike = map[string]string{
 	"gotify/android-action":             "json",
 	"gotify/message-only":               "json",
+	"gotify/no-message":                 "json",
+	"gotify/query":                      "json",
 	"json/apprise":                      "slack",
 	"json/apprise-attachment":           "slack",
 	"json/apprise-no-title":             "slack",
 	"json/null":                         "ntfy", // a text
 	"json/string":                       "ntfy",
 	"ntfy/json-no-message":              "json",
+	"ntfy/other-json":                   "json",
 	"slack/empty-text":                  "json", // a text alone may be anybody's
+	"slack/escapes":                     "json",
 	"slack/form-without-content-type":   "json",
 	"slack/from-gitea-issue-comment":    "gitea", // whose headers it has
 	"slack/from-gitea-push":             "gitea",
