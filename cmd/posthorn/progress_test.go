@@ -39,9 +39,9 @@ func TestProgress(t *testing.T) {
 					_, _ = io.CopyN(io.Discard, p, n)
 					time.Sleep(time.Second)
 				}
-				time.Sleep(time.Second - 1)
+				time.Sleep(time.Second - time.Millisecond)
 				shows("")
-				time.Sleep(1)
+				time.Sleep(time.Millisecond)
 				shows("\rconnecting")
 				step(2000)
 				if size < 0 {
@@ -63,7 +63,7 @@ func TestProgressWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		stop := start((&progress{out: &out}).run)
-		time.Sleep(time.Second - 1)
+		time.Sleep(time.Second - time.Millisecond)
 		stop()
 		if out.Len() > 0 {
 			t.Errorf("shows %q", out.String())

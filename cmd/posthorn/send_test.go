@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -87,14 +88,12 @@ func dump(r *http.Request) string {
 		fmt.Fprintln(&out, r.Header.Get("Authorization"))
 	}
 	fmt.Fprintln(&out, r.Header.Get("Content-Type"))
-	for _, name := range []string{"Idempotency-Key", "Expect"} {
-		if value := r.Header.Get(name); value != "" {
-			fmt.Fprintf(&out, "%s: %s\n", name, value)
-		}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		fmt.Fprintln(&out, "Idempotency-Key:", key)
 	}
 	body, err := io.ReadAll(r.Body)
-	if r.ContentLength >= 0 && r.ContentLength != int64(len(body)) || err != nil {
-		fmt.Fprintln(&out, "of", len(body), "bytes, not", r.ContentLength, err)
+	if r.ContentLength != int64(len(body)) || r.Header.Get("Expect") != "" || err != nil {
+		fmt.Fprintln(&out, len(body), "bytes, not", r.ContentLength, r.Header.Get("Expect"), err)
 	}
 	fmt.Fprintf(&out, "\n%s\n", bytes.TrimSuffix(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\n")))
 	if _, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); params["boundary"] != "" {
@@ -249,7 +248,7 @@ func TestSendUnanswered(t *testing.T) {
 	}{
 		{"nobody listens", nobody.URL, nil, 75, []string{"posthorn: send: dial tcp ", "connection refused", dialHint}},
 		{"no socket", socket, nil, 75, []string{"no such file or directory", dialHint}},
-		{"no such name", "http://posthorn.invalid", nil, 75, []string{"posthorn.invalid", dialHint}},
+		{"no such name", "http://posthorn..invalid", nil, 75, []string{"posthorn..invalid", dialHint}},
 		{"nobody knows the certificate", https.URL, nil, 1, []string{"x509", caHint}},
 		{"no TLS there", strings.Replace(plain.URL, "http", "https", 1), nil, 1, []string{"HTTP response to HTTPS client"}},
 		{"it hangs up", rude.URL, nil, 75, []string{"posthorn: send: no answer: ", onceHint}},
@@ -272,11 +271,39 @@ func TestSendUnanswered(t *testing.T) {
 	}
 }
 
-// TestSendStreams: what comes on standard input is sent while more of it comes.
+// TestSendElsewhere: by a certificate of a private CA, and through a proxy.
+func TestSendElsewhere(t *testing.T) {
+	https, proxy := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })), newStage()
+	defer https.Close()
+	defer proxy.Close()
+	dir := t.TempDir()
+	ca, config := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "send.yaml")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: https.Certificate().Raw})
+	if err := errors.Join(os.WriteFile(ca, certificate, 0o600), os.WriteFile(config, []byte("ca_file: "+ca), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := as(https.URL).run(t, "--config", config, "user", "hello"); status != 0 {
+		t.Errorf("by a private CA: status %d: %s", status, stderr)
+	}
+	through := as("http://posthorn..invalid")
+	through.env = append(through.env, "http_proxy="+proxy.URL)
+	if status, _, stderr := through.run(t, "user", "hello"); status != 0 {
+		t.Errorf("through a proxy: status %d: %s", status, stderr)
+	}
+	if got := strings.Join(proxy.requests(), ""); !strings.HasPrefix(got, "POST http://posthorn..invalid/msg/user\n") {
+		t.Errorf("the proxy was asked %s", got)
+	}
+}
+
+// TestSendStreams: what comes on standard input is sent while more of it comes, if
+// the service wants so much.
 func TestSendStreams(t *testing.T) {
 	first := bytes.Repeat([]byte("a"), aheadBytes)
 	seen, whole := make(chan struct{}), make(chan int, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Expect") != "100-continue" || r.ContentLength != -1 {
+			t.Errorf("asked with %v", r.Header)
+		}
 		_, _ = io.ReadFull(r.Body, make([]byte, len(first)))
 		close(seen)
 		rest, _ := io.ReadAll(r.Body)
@@ -341,8 +368,7 @@ func TestSendPatience(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
 				go test.peer(theirs)
-				client := (&sendConfig{}).client()
-				client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return impatient{ours}, nil }
+				client := (&sendConfig{}).client(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
 				request, err := http.NewRequest(http.MethodPost, "http://posthorn.test/msg/user", strings.NewReader("hello"))
 				if err != nil {
 					t.Fatal(err)

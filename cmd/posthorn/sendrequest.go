@@ -62,7 +62,7 @@ func (s *submission) post(ctx context.Context, c *sendConfig, stderr io.Writer) 
 	if isTerminal(stderr) {
 		defer start(watched.run)()
 	}
-	return ask(c.client(), request)
+	return ask(c.client((&net.Dialer{Timeout: connectTimeout}).DialContext), request)
 }
 
 // ask gives the answer to a request, be it the service's or that of something before
@@ -144,17 +144,19 @@ func (s *submission) setHeader(request *http.Request, c *sendConfig, body input,
 	}
 }
 
+// A dialer opens a connection, as net.Dialer does.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
 // client makes what sends one request, once, and follows no redirect: the password
 // is for nobody else.
-func (c *sendConfig) client() *http.Client {
-	dialer := &net.Dialer{Timeout: connectTimeout}
+func (c *sendConfig) client(dial dialer) *http.Client {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if c.socket != "" {
 				network, address = "unix", c.socket
 			}
-			conn, err := dialer.DialContext(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			return impatient{conn}, err
 		},
 		TLSClientConfig:       &tls.Config{RootCAs: c.cas, MinVersion: tls.VersionTLS12},

@@ -51,6 +51,14 @@ func TestSend(t *testing.T) {
 			t.Errorf("%q said it", nick)
 		}
 	})
+	t.Run("a webhook's payload", func(t *testing.T) {
+		from := as(h.URL)
+		from.stdin = strings.NewReader(`{"title":"backup","message":"done"}`)
+		ends(t, from, 0, "", "--hook", "json", "user")
+		if m := user.MustReceive(t); !strings.Contains(m.Body, "done") {
+			t.Errorf("received %s", m.Raw)
+		}
+	})
 	t.Run("to one of two", func(t *testing.T) {
 		ends(t, me, 1, "posthorn: send: ghost@example.com: ", "user,ghost", "to two")
 		expect(t, user, "me@example.com", "to two")
