@@ -27,7 +27,8 @@ are while they look like one; behind -- stands text.
       --type TYPE      chat, normal, headline, groupchat; default: chat
   -r, --nick NAME      the name in a room, beside your own (or --resource)
   -m, --message FILE   read the text from FILE, - for standard input
-      --attach FILE    send FILE, and only the text that the arguments give
+      --attach FILE    send FILE, with the text of the arguments or of -m; -: send
+                       standard input, as a file where it is too large for a message
       --hook NAME      what is sent is a webhook's payload for that template
       --key KEY        sent again with the same KEY, it still arrives once
   -v, --verbose        print what became of it
@@ -108,6 +109,8 @@ func (s *submission) parse(args []string) error {
 		return fmt.Errorf("the text is both in %s and in the arguments, from %q on", s.file, words[0])
 	case s.hook != "" && s.attach != "":
 		return errors.New("--hook takes no --attach")
+	case s.attach == "-" && (s.given || s.file != ""):
+		return errors.New("--attach - sends standard input, beside which no text can stand")
 	}
 	s.to, err = splitRecipients(to)
 	return err

@@ -368,7 +368,7 @@ func TestSendPatience(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
 				go test.peer(theirs)
-				client := (&sendConfig{}).client(func(context.Context, string, string) (net.Conn, error) { return ours, nil })
+				client := (&sendConfig{}).client(func(context.Context, string, string) (net.Conn, error) { return ours, nil }, silenceTimeout)
 				request, err := http.NewRequest(http.MethodPost, "http://posthorn.test/msg/user", strings.NewReader("hello"))
 				if err != nil {
 					t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 )
 
 // answered says what the service refused, and gives the exit status.
@@ -85,10 +84,6 @@ func (v *verdict) failures() (lines []string) {
 // unanswered says why there is no answer. What may pass by itself is tried later: a
 // service that is stopped, a name that does not resolve, a network that is down.
 func (s *submission) unanswered(err error, stderr io.Writer) int {
-	var outer *url.Error
-	if errors.As(err, &outer) {
-		err = outer.Err // without the subject, which stands in the URL
-	}
 	status, hint := exitFailed, ""
 	var dial *net.OpError
 	switch {

@@ -13,6 +13,9 @@ import (
 	"syscall"
 )
 
+// isForm reports whether a file goes with the text, and not as one.
+func (s *submission) isForm() bool { return s.attach != "" && s.attach != "-" }
+
 // An input is read once, while it is sent.
 type input struct {
 	io.Reader
@@ -60,7 +63,7 @@ func (s *submission) openText() (text input, hasText bool, err error) {
 	switch {
 	case s.given:
 		return inputOf([]byte(s.text)), true, nil
-	case s.file == "" && s.attach != "":
+	case s.file == "" && s.isForm():
 		return input{}, false, nil
 	case s.file == "" || s.file == "-":
 		text, err = inputFrom(os.Stdin)
@@ -100,7 +103,7 @@ func (s *submission) open() (body input, contentType string, err error) {
 		return input{}, "", err
 	case s.hook != "":
 		return text, "application/json", nil
-	case s.attach == "":
+	case !s.isForm():
 		return text, "text/plain; charset=utf-8", nil
 	}
 	file, err := s.openAttachment()

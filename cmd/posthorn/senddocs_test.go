@@ -76,6 +76,7 @@ func TestSendDocs(t *testing.T) {
 	}
 	script := `mkdir posthorn && mv send.yaml posthorn && HOSTNAME=db1
 sleep() { :; }
+make() { echo made; }
 ` + strings.Join(fenced(t, "sh"), "")
 	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script)
 	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "XDG_CONFIG_HOME=" + dir, hurry}
@@ -87,6 +88,7 @@ sleep() { :; }
 		"/msg/user@example.com,bob@example.org?subject=disk+of+db1",
 		"/msg/ops@rooms.example.com?type=groupchat",
 		"/msg/user@example.com",
+		"/msg/user@example.com?attach=1&subject=build",
 		"/hook/json/user@example.com",
 		"/msg/user",
 		"/msg/user@example.com",

@@ -17,6 +17,8 @@ const (
 	connectTimeout = 10 * time.Second
 	// silenceTimeout is more than the service takes for an answer (writeTimeout).
 	silenceTimeout = 75 * time.Second
+	// uploadTimeout is that for a file, which the service first uploads itself.
+	uploadTimeout = 8 * time.Minute
 	// stallTimeout bounds each write: who does not read for so long will not.
 	stallTimeout = 30 * time.Second
 	// restTimeout is for the rest of an answer that has begun.
@@ -62,7 +64,12 @@ func (s *submission) post(ctx context.Context, c *sendConfig, stderr io.Writer) 
 	if isTerminal(stderr) {
 		defer start(watched.run)()
 	}
-	return ask(c.client((&net.Dialer{Timeout: connectTimeout}).DialContext), request)
+	patience := silenceTimeout
+	if s.attach != "" {
+		patience = uploadTimeout
+	}
+	dial := (&net.Dialer{Timeout: connectTimeout}).DialContext
+	return ask(c.client(dial, patience), request)
 }
 
 // ask gives the answer to a request, be it the service's or that of something before
@@ -72,7 +79,7 @@ func ask(client *http.Client, request *http.Request) (*verdict, error) {
 	defer cancel(nil)
 	response, err := client.Do(request.WithContext(ctx))
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // it is a *url.Error, with the subject in its URL
 	}
 	defer response.Body.Close()
 	defer time.AfterFunc(restTimeout, func() { cancel(errors.New("the answer did not end in time")) }).Stop()
@@ -103,7 +110,7 @@ func (s *submission) target(c *sendConfig) string {
 		query.Set(name, value)
 	}
 	path += strings.Join(to, ",")
-	if s.attach != "" || len(query) == 0 {
+	if s.isForm() || len(query) == 0 {
 		return path
 	}
 	return path + "?" + query.Encode()
@@ -119,6 +126,9 @@ func (s *submission) fields() map[string]string {
 	}
 	if s.kind == "message" { // as sendxmpp calls it
 		fields["type"] = "normal"
+	}
+	if s.attach == "-" {
+		fields["attach"] = "1" // the service makes a file of what is too large
 	}
 	return fields
 }
@@ -149,7 +159,7 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 // client makes what sends one request, once, and follows no redirect: the password
 // is for nobody else.
-func (c *sendConfig) client(dial dialer) *http.Client {
+func (c *sendConfig) client(dial dialer, patience time.Duration) *http.Client {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -161,7 +171,7 @@ func (c *sendConfig) client(dial dialer) *http.Client {
 		},
 		TLSClientConfig:       &tls.Config{RootCAs: c.cas, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   connectTimeout,
-		ResponseHeaderTimeout: silenceTimeout,
+		ResponseHeaderTimeout: patience,
 		ExpectContinueTimeout: time.Second,
 		DisableKeepAlives:     true,
 		DisableCompression:    true,
