@@ -28,27 +28,32 @@ var oddValues = map[string]any{
 // a template has to bear.
 var required = map[string][]string{
 	"alertmanager": {"alerts", "alerts.#", "alerts.#.status"},
+	"forgejo":      {"ref", "before", "after", "run", "run.repository", "run.repository.full_name"},
+	"gitea":        {"ref", "before", "after"},
+	"github":       {"ref", "before", "after"},
+	"gitlab":       {"ref", "before", "after", "object_kind", "object_attributes", "object_attributes.status", "status"},
 	"grafana":      {"alerts", "alerts.#", "alerts.#.status", "ruleName", "state"},
 	"healthchecks": {"status", "check", "check.status"},
 	"uptime-kuma":  {"msg", "heartbeat", "heartbeat.status", "Title", "Body"},
 }
 
-// TestOddPayloads puts odd values in the place of each member that a tool's samples have,
-// one at a time.
+// TestOddPayloads puts odd values in the place of each member that a tool's samples have
+// and its template names, one at a time. Tools of one template share what was tried.
 func TestOddPayloads(t *testing.T) {
 	set := loaded(t, "")
+	done := make(map[[3]string]bool)
 	for name, needed := range required {
 		t.Run(name, func(t *testing.T) {
-			done := make(map[string]bool)
+			template, _ := set.Text(name)
 			for _, file := range glob(t, "testdata/payloads/"+name+"/*.json") {
 				in := readSample(t, file)
 				for _, path := range pathsOf(in.Payload) {
 					place := placeOf(path)
 					for what, odd := range oddValues {
-						if done[place+what] {
+						if done[[3]string{template, place, what}] || !namesMember(template, path) {
 							continue
 						}
-						done[place+what] = true
+						done[[3]string{template, place, what}] = true
 						in := in
 						in.Payload = replaced(in.Payload, path, odd)
 						m, err := set.Render(name, in)
@@ -64,6 +69,12 @@ func TestOddPayloads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// namesMember reports whether a template reads what is at that path.
+func namesMember(template string, path []string) bool {
+	member := path[len(path)-1]
+	return strings.Trim(member, "0123456789") == "" || strings.Contains(template, `"`+member+`"`) || strings.Contains(template, "."+member)
 }
 
 func glob(t *testing.T, pattern string) []string {
