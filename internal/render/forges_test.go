@@ -2,7 +2,9 @@ package render
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -71,4 +73,58 @@ func TestForgesMisfits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestForgePages: the page of a forge has a row for each event of which there is a
+// sample, and says that nothing comes of it where nothing does.
+func TestForgePages(t *testing.T) {
+	set := loaded(t, "")
+	for page, forges := range map[string][]string{"github": {"github"}, "gitea": {"gitea", "forgejo"}, "gitlab": {"gitlab"}} {
+		silent := eventsOnPage(t, page)
+		told := make(map[string]bool)
+		for _, forge := range forges {
+			for _, file := range glob(t, "testdata/payloads/"+forge+"/*.json") {
+				in := readSample(t, file)
+				event := forgeEvent(in)
+				m, _ := set.Render(forge, in)
+				told[event] = told[event] || m.Body != ""
+				if _, listed := silent[event]; !listed && !strings.Contains(file, "unknown-event") {
+					t.Errorf("%s.md has no row for %s", page, event)
+				}
+			}
+		}
+		for event, nothing := range silent {
+			if heard, sampled := told[event]; sampled && heard == nothing {
+				t.Errorf("%s.md says of %s that there is a message: %v", page, event, !nothing)
+			}
+		}
+	}
+}
+
+// eventsOnPage gives the events of a page's table, and whether nothing comes of each.
+func eventsOnPage(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/senders/" + page + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| event | a message | nothing, because |\n|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	events := make(map[string]bool)
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, " | ")
+		for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[0], -1) {
+			events[name[1]] = cells[1] == "nothing"
+		}
+	}
+	return events
+}
+
+// forgeEvent gives the name of an event as the pages have it.
+func forgeEvent(in Input) string {
+	if event := in.Header("X-GitHub-Event"); event != "" {
+		return event
+	}
+	payload, _ := in.Payload.(map[string]any)
+	return text(pick(payload, "object_kind", "event_name"))
 }
