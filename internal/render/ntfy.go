@@ -137,7 +137,7 @@ func ntfyActions(actions any) (links []any) {
 	return links
 }
 
-const maxActions = 10 // ntfy itself takes 3
+const maxActions = 3 // as for ntfy itself
 
 // ntfyPart is one part of an action as a header has it: perhaps a name, then a value, in
 // quotes where it has commas or semicolons in it, then one of those.

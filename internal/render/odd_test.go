@@ -25,7 +25,7 @@ var oddValues = map[string]any{
 }
 
 // required are the members without which a payload is not its tool's. What else is odd,
-// a template has to bear.
+// a template has to bear, if it does not refuse it in words of its own.
 var required = map[string][]string{
 	"alertmanager": {"alerts", "alerts.#", "alerts.#.status"},
 	"forgejo":      {"ref", "before", "after", "run", "run.repository", "run.repository.full_name"},
@@ -34,6 +34,10 @@ var required = map[string][]string{
 	"gitlab":       {"ref", "before", "after", "object_kind", "object_attributes", "object_attributes.status", "status"},
 	"grafana":      {"alerts", "alerts.#", "alerts.#.status", "ruleName", "state"},
 	"healthchecks": {"status", "check", "check.status"},
+	"gotify":       {},
+	"json":         {},
+	"ntfy":         {},
+	"slack":        {},
 	"uptime-kuma":  {"msg", "heartbeat", "heartbeat.status", "Title", "Body"},
 }
 
@@ -63,7 +67,7 @@ func TestOddPayloads(t *testing.T) {
 						if err != nil {
 							checkMisfit(t, name, err)
 						}
-						if err != nil && !slices.Contains(needed, place) {
+						if err != nil && !slices.Contains(needed, place) && !strings.Contains(err.Error(), "calling fail") {
 							t.Errorf("%s for %s, in %s: %v", what, place, filepath.Base(file), err)
 						}
 					}

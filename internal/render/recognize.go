@@ -9,6 +9,7 @@ func Recognize(in Input) string {
 		{"X-Gitea-Event", "gitea"},
 		{"X-Gitlab-Event", "gitlab"},
 		{"X-GitHub-Event", "github"},
+		{"X-Gotify-Key", "gotify"},
 	} {
 		if r.header(mark.header) != "" {
 			return mark.name
@@ -50,10 +51,11 @@ var shapes = [...]shape{
 	{"github", []string{"sender"}, []string{"organization", "installation"}},
 	{"healthchecks", []string{"name", "status"}, []string{"code", "ping_url"}},
 	{"healthchecks", []string{"check", "status", "now"}, nil},
-	{"ntfy", []string{"topic", "message"}, nil},
+	{"ntfy", []string{"topic"}, []string{"message", "title"}},
+	{"gotify", []string{"message"}, []string{"priority", "extras"}},
+	{"json", []string{"message", "title", "type", "version"}, nil}, // Apprise's, which may have attachments
 	{"slack", nil, []string{"attachments", "blocks"}},
-	{"slack", []string{"text", "username"}, nil},
-	{"gotify", []string{"message", "priority"}, nil},
+	{"slack", []string{"text"}, []string{"username", "channel", "mrkdwn", "icon_emoji", "thread_ts"}},
 }
 
 func (s *shape) fits(payload map[string]any) bool {

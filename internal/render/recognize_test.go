@@ -9,16 +9,11 @@ import (
 // alike are samples that do not show by themselves which tool has sent them, and what
 // they are taken for.
 var alike = map[string]string{
-	"gotify/android-action":             "json",
 	"gotify/message-only":               "json",
 	"gotify/no-message":                 "json",
 	"gotify/query":                      "json",
-	"json/apprise":                      "slack",
-	"json/apprise-attachment":           "slack",
-	"json/apprise-no-title":             "slack",
 	"json/null":                         "ntfy", // a text
 	"json/string":                       "ntfy",
-	"ntfy/json-no-message":              "json",
 	"ntfy/other-json":                   "json",
 	"slack/empty-text":                  "json", // a text alone may be anybody's
 	"slack/escapes":                     "json",
@@ -28,8 +23,6 @@ var alike = map[string]string{
 	"slack/mrkdwn-escapes":              "json",
 	"slack/mrkdwn-lone-signs":           "json",
 	"slack/text":                        "json",
-	"slack/text-mrkdwn-off":             "json",
-	"slack/thread-reply":                "json",
 	"uptime-kuma/certificate-expiry":    "json", // words alone
 	"uptime-kuma/certificate-expiry-v1": "json",
 	"uptime-kuma/custom-body":           "json",

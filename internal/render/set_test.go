@@ -232,7 +232,7 @@ func TestOverride(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]Message{
-		"json":    {Body: "hi", Subject: "a subject"},
+		"json":    {Body: "hi\nx: y", Subject: "a subject"},
 		"blocks":  {Body: "y", Type: "headline", ID: "i", URL: "https://a", Key: "k"},
 		"updates": {Body: "x", Key: "u", Update: true, Fresh: true},
 		"empty":   {},

@@ -63,18 +63,19 @@ func firstLine(text string) string {
 	return strings.TrimSpace(first)
 }
 
-// maxSummary is how much of a message a phone shows at once.
+// maxSummary is how much of a message a phone shows at once, in characters.
 const maxSummary = 100
 
-// titled puts a title before a text, on its first line where there is room for both: a
-// title alone often does not tell what is the matter.
+// titled puts a title before a text, on one line where they fit: a title alone often does
+// not tell what is the matter.
 func titled(title, text string) string {
 	title, text = cut(2*maxSummary, oneLine(title)), strings.TrimSpace(text)
-	first, _, _ := strings.Cut(text, "\n")
 	switch {
-	case title == "" || text == "":
-		return title + text
-	case utf8.RuneCountInString(title+first)+2 > maxSummary || strings.HasPrefix(text, ">") || strings.HasPrefix(text, "```"):
+	case title == "" || strings.HasPrefix(text, title):
+		return text
+	case text == "":
+		return title
+	case strings.ContainsAny(text, "\n") || strings.HasPrefix(text, ">") || utf8.RuneCountInString(title+text) > maxSummary:
 		return title + "\n" + text
 	case strings.ContainsAny(title[len(title)-1:], ".:!?"):
 		return title + " " + text
