@@ -106,8 +106,8 @@ func functions(r *run) template.FuncMap {
 		"emoji":      r.emoji, "sign": func(mark string, x any) string { return sign(mark, text(x)) },
 		"titled": func(title, x any) string { return titled(text(title), text(x)) },
 		"time":   moment, "duration": between, "seconds": func(x any) string { return words(secondsOf(x)) },
-		"markdown": func(x any) (string, error) { return within(r.markdown(text(x))) },
-		"mrkdwn":   func(x any) (string, error) { return within(r.mrkdwn(text(x))) },
+		"markdown": func(x any) (string, error) { return within(r.markdown(cut(maxStyled, text(x)))) },
+		"mrkdwn":   func(x any) (string, error) { return within(r.mrkdwn(cut(maxStyled, text(x)))) },
 		"slack":    r.slackMessage,
 		"ntfy":     r.ntfy, "header": r.header, "query": r.query,
 		"fail":  func(x any) (string, error) { return "", errors.New(text(x)) },
@@ -117,6 +117,10 @@ func functions(r *run) template.FuncMap {
 		"urlquery": func(x any) (string, error) { return within(url.QueryEscape(text(x))) },
 	}
 }
+
+// maxStyled bounds what is read as a language of its own, in characters: nobody reads
+// more of it in a chat.
+const maxStyled = 16_000
 
 // within refuses a text that is larger than any message.
 func within(s string) (string, error) {

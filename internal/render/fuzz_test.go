@@ -2,11 +2,13 @@ package render
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
@@ -117,9 +119,12 @@ func FuzzOwnTemplate(f *testing.F) {
 		if err != nil {
 			value = payload
 		}
-		r := run{Input: Input{Payload: value}}
+		r := run{Input: Input{Payload: value}, ends: time.Now().Add(maxTime)}
 		m, err := r.execute(parsed)
-		if err != nil {
+		switch {
+		case errors.Is(err, errTooSlow):
+			return
+		case err != nil:
 			checkMisfit(t, "own", err)
 			return
 		}

@@ -33,18 +33,24 @@ type run struct {
 	ends  time.Time
 }
 
-var errTooLong = errors.New("takes too long: a loop in it does not end, or the payload is too large for it")
+var (
+	errTooLong = errors.New("takes too long: a loop in it does not end, or the payload is too large for it")
+	// errTooSlow may be the machine's fault, and not the payload's.
+	errTooSlow = errors.New("took too long: try again")
+)
 
 func (r *run) tick() (string, error) {
-	if r.steps++; r.steps > maxSteps || time.Now().After(r.ends) {
+	switch r.steps++; {
+	case r.steps > maxSteps:
 		return "", errTooLong
+	case time.Now().After(r.ends):
+		return "", errTooSlow
 	}
 	return "", nil
 }
 
 // execute runs every block of t that means something.
 func (r *run) execute(t *template.Template) (m Message, err error) {
-	r.ends = time.Now().Add(maxTime)
 	if t, err = t.Clone(); err != nil {
 		return m, err
 	}
@@ -106,9 +112,9 @@ var noMember = regexp.MustCompile(`^(?:map has no entry for key "(.*)"|nil point
 // misfit is the fault of a payload that the template does not fit, or of a template
 // that does too much: its line, and what is missing.
 func misfit(name string, err error) error {
-	for _, own := range []error{errTooLong, errTooMuch} {
+	for own, kind := range map[error]fault.Kind{errTooLong: fault.Unsendable, errTooMuch: fault.Unsendable, errTooSlow: fault.Unavailable} {
 		if errors.Is(err, own) {
-			return fault.Wrap(err, fault.Unsendable, "the template %s %v", name, own)
+			return fault.Wrap(err, kind, "the template %s %v", name, own)
 		}
 	}
 	found := execError.FindStringSubmatch(err.Error())

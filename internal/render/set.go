@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"text/template"
+	"time"
 
 	"posthorn/internal/fault"
 )
@@ -33,6 +34,8 @@ const (
 type Set struct {
 	dir     string // of own templates; "": there are none
 	current atomic.Pointer[map[string]*entry]
+
+	patience time.Duration // maxTime, but in tests
 }
 
 // An entry is one template.
@@ -46,7 +49,7 @@ type entry struct {
 // New makes a Set of the built-in templates and of those in dir, where that is not
 // empty. It reads nothing before Load.
 func New(dir string) *Set {
-	return &Set{dir: dir}
+	return &Set{dir: dir, patience: maxTime}
 }
 
 // Load reads the templates anew. What is wrong with an own one is in the error, a line
@@ -192,7 +195,7 @@ func (s *Set) find(name string) (*entry, error) {
 }
 
 // Render makes a message of a payload. The error is a *fault.Error: Unsendable where
-// the payload does not fit the template, NoSuchPage where there is none of that name.
+// the payload does not fit the template, Unavailable where that is broken or slow, NoSuchPage where there is none of that name.
 func (s *Set) Render(name string, in Input) (Message, error) {
 	e, err := s.find(name)
 	switch {
@@ -201,6 +204,6 @@ func (s *Set) Render(name string, in Input) (Message, error) {
 	case e.template == nil:
 		return Message{}, fault.Wrap(e.broken, fault.Unavailable, "the template %s is broken, and whoever runs this posthorn has to mend it: %s", name, cut(200, oneLine(e.broken.Error())))
 	}
-	r := run{Input: in}
+	r := run{Input: in, ends: time.Now().Add(s.patience)}
 	return r.execute(e.template)
 }
