@@ -16,7 +16,7 @@ var alikeForges = []string{"github", "gitea", "forgejo"}
 // wordless are samples of events that have nothing of their own in the payload: the
 // header names them.
 var wordless = []string{
-	"branch-protection-rule-created", "label-created", "repository-archived", "repository-created", "repository-deleted", "star-deleted", "unknown-event",
+	"branch-protection-rule-created", "label-created", "repository-archived", "deployment-review-requested", "repository-created", "repository-deleted", "repository-public", "star-deleted", "unknown-event",
 }
 
 // TestForgesWithoutHeaders: the payload alone tells whose it is, and what has happened.
