@@ -99,7 +99,7 @@ func TestForges(t *testing.T) {
 		{"gitea", "test-delivery", "gitea", 201, "👋 *ops/posthorn* The webhook works: this is a test delivery"},
 		{"gitea", "issue-label-updated", "auto", 204, ""},
 		{"forgejo", "action-run-recover", "auto", 201, "✅ *ops/posthorn* workflow test.yml passes again on main"},
-		{"forgejo", "action-run-success", "forgejo", 204, ""},
+		{"forgejo", "action-run-success", "forgejo", 201, "passed on main"},
 		{"gitlab", "note-issue-confidential", "auto", 201, "*ops/posthorn* Ben commented on confidential issue #41"},
 		{"gitlab", "pipeline-running", "gitlab", 204, ""},
 		{"gitlab", "unknown-event", "gitlab", 201, "*ops/posthorn* orbit plan launch: Jane Doe"},
