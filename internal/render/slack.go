@@ -11,7 +11,10 @@ import (
 // written out, and the three characters that Slack has escaped are themselves again. Bold,
 // italic, struck text, quotations and code are alike. Mattermost's Markdown is understood
 // as far as it is no mrkdwn.
-func (r *run) mrkdwn(s string) string {
+func (r *run) mrkdwn(s string) string { return linksWritten(r.mrkdwnLinked(s)) }
+
+// mrkdwnLinked is the same with links as linked writes them.
+func (r *run) mrkdwnLinked(s string) string {
 	s = allowed(message.UnixLines(s))
 	var out strings.Builder
 	for {
@@ -20,7 +23,7 @@ func (r *run) mrkdwn(s string) string {
 			return strings.Trim(out.String()+r.mrkdwnText(s), "\n")
 		}
 		out.WriteString(r.mrkdwnText(s[:at[0]]))
-		code := unescaped(slackLinks(s[at[0]:at[1]]))
+		code := linksWritten(unescaped(slackLinks(s[at[0]:at[1]])))
 		if s = s[at[1]:]; strings.HasPrefix(code, "```") {
 			code = ownLines(code[3:len(code)-3], out.String(), s)
 		}
@@ -47,13 +50,14 @@ func ownLines(code, before, after string) string {
 func (r *run) mrkdwnText(s string) string {
 	s = mdLink.ReplaceAllStringFunc(slackLinks(s), func(found string) string {
 		parts := mdLink.FindStringSubmatch(found)
-		return link(parts[1], parts[2])
+		return linked(parts[1], parts[2])
 	})
 	return unescaped(r.shortCodes(apply(mattermostRules, s)))
 }
 
 // mattermostRules are for the Markdown that would mean nothing to Slack.
 var mattermostRules = rules(
+	`(?m)^([ \t]*)[*+][ \t]+`, "$1- ",
 	`(?m)^ {0,3}#{1,6}[ \t]+([^*\n]+?)[ \t#]*$`, "*$1*",
 	opened+`\*\*([^\s*](?:[^*\n]*?[^\s*])??)\*\*`, "${1}*${2}*",
 	opened+`~~([^\s~](?:[^~\n]*?[^\s~])??)~~`, "${1}~${2}~",
@@ -66,12 +70,12 @@ var slackEscapes = strings.NewReplacer("&lt;", "<", "&gt;", ">", "&amp;", "&")
 
 // slackLink is what stands in angle brackets: an address, a person, a channel, or a
 // command, and perhaps what is shown of it. Anything else is text that was not escaped.
-var slackLink = regexp.MustCompile(`<([a-zA-Z][a-zA-Z0-9+.-]*:[^<>|\s]+|[@#!][^<>|\s][^<>|]*)(?:\|([^<>]*))?>`)
+var slackLink = regexp.MustCompile(`<([a-zA-Z][a-zA-Z0-9+.-]*:[^<>|\s]+|[@#!][^<>|\s][^<>|]*) ?(?:\|([^<>]*))?>`)
 
 func slackLinks(s string) string {
 	return slackLink.ReplaceAllStringFunc(s, func(found string) string {
 		parts := slackLink.FindStringSubmatch(found)
-		return slackTarget(parts[1], parts[2])
+		return slackTarget(parts[1], strings.TrimSpace(parts[2]))
 	})
 }
 
@@ -93,7 +97,7 @@ func slackTarget(target, label string) string {
 	case target[0] == '!':
 		return label
 	}
-	return link(label, strings.TrimPrefix(strings.TrimPrefix(target, "mailto:"), "tel:"))
+	return linked(label, strings.TrimPrefix(strings.TrimPrefix(target, "mailto:"), "tel:"))
 }
 
 // mention writes somebody's name, or what there is in its place.
@@ -110,4 +114,26 @@ func link(label, url string) string {
 		return url
 	}
 	return label + " (" + url + ")"
+}
+
+// linked writes a link so that linksWritten and linksBelow find it: its text, its address,
+// and around them characters that no text has, since XML does not allow them.
+func linked(label, url string) string {
+	if written := link(label, url); written == url {
+		return url
+	}
+	return "\x01" + label + "\x02" + url + "\x03"
+}
+
+var linkParts = regexp.MustCompile("\x01([^\x01-\x03]*)\x02([^\x01-\x03]*)\x03")
+
+// linksWritten puts addresses behind the texts of their links.
+func linksWritten(s string) string { return linkParts.ReplaceAllString(s, "$1 ($2)") }
+
+// linksBelow takes addresses out of a line, and gives them on lines of their own.
+func linksBelow(s string) (line string, links []string) {
+	for _, found := range linkParts.FindAllStringSubmatch(s, -1) {
+		links = append(links, labelled(strings.Trim(found[1], "*_~`"), found[2]))
+	}
+	return linkParts.ReplaceAllString(s, "$1"), links
 }

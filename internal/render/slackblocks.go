@@ -26,7 +26,7 @@ func (m *slackWriter) blocks(list []any) {
 		case "image":
 			m.picture(m.object(pick(b, "title", "alt_text")), get(b, "image_url"))
 		case "video":
-			m.say(labelled(m.object(get(b, "title")), text(pick(b, "title_url", "video_url"))))
+			m.address(m.object(get(b, "title")), pick(b, "title_url", "video_url"))
 		case "markdown":
 			m.say(m.markdown(text(get(b, "text"))))
 		case "rich_text":
@@ -40,13 +40,13 @@ func (m *slackWriter) blocks(list []any) {
 // object writes a text object, which is mrkdwn or plain, or a text.
 func (m *slackWriter) object(o any) string {
 	if s, is := o.(string); is {
-		return m.mrkdwn(s)
+		return m.mrkdwnLinked(s)
 	}
 	s := text(get(o, "text"))
 	if text(get(o, "type")) == "plain_text" {
 		return m.shortCodes(s)
 	}
-	return m.mrkdwn(s)
+	return m.mrkdwnLinked(s)
 }
 
 func (m *slackWriter) section(b any) {
@@ -64,7 +64,7 @@ func (m *slackWriter) section(b any) {
 func (m *slackWriter) sectionField(s string) string {
 	name, value, found := strings.Cut(s, "\n")
 	if found && strings.HasPrefix(name, "*") && !strings.Contains(value, "\n") {
-		return labelled(strings.Trim(name, "*: "), value)
+		return m.labelled(strings.Trim(name, "*: "), value)
 	}
 	return s
 }
@@ -144,7 +144,7 @@ func (m *slackWriter) spans(elements []any, code bool) string {
 func (m *slackWriter) span(e any) string {
 	switch field := func(name string) string { return text(get(e, name)) }; field("type") {
 	case "link":
-		return link(field("text"), field("url"))
+		return linked(field("text"), field("url"))
 	case "emoji":
 		return m.shortCodes(":" + field("name") + ":")
 	case "user":

@@ -9,7 +9,7 @@ import (
 // blocks in it too, username, hue, which is the colour of its first attachment that has
 // one, and image, an address.
 func (r *run) slackMessage(payload any) map[string]any {
-	top, attachments := strings.TrimSpace(r.mrkdwn(text(get(payload, "text")))), each(payload, "attachments")
+	top, attachments := strings.TrimSpace(r.mrkdwnLinked(text(get(payload, "text")))), each(payload, "attachments")
 	m := slackWriter{run: r, speaker: text(get(payload, "username"))}
 	m.blocks(each(payload, "blocks"))
 	if m.Len() > 0 { // then the text is for notifications
@@ -17,15 +17,41 @@ func (r *run) slackMessage(payload any) map[string]any {
 	}
 	m.attachments(attachments)
 	said := m.String()
-	if plain := unstyled(top); !strings.Contains(unstyled(said), plain) {
+	if plain := unstyled(linksWritten(top)); !strings.Contains(unstyled(linksWritten(said)), plain) {
 		below := slackWriter{run: r, speaker: m.speaker, above: plain}
 		below.attachments(attachments)
-		said = strings.TrimRight(top+"\n"+below.String(), "\n")
+		said = strings.TrimRight(oneOfTwo(top)+"\n"+below.String(), "\n")
 	}
+	if strings.HasPrefix(said, m.speaker) {
+		m.speaker = ""
+	}
+	return map[string]any{"text": summarized(said), "username": m.speaker, "hue": m.hue, "image": m.image}
+}
+
+// oneOfTwo makes a line of two, of which the first tends to be a title.
+func oneOfTwo(s string) string {
+	first, second, _ := strings.Cut(s, "\n")
+	if strings.Contains(s, "://") || strings.HasPrefix(s, ">") || strings.HasPrefix(s, "```") {
+		return s
+	}
+	return titled(first, second)
+}
+
+// summarized keeps the first line free of addresses, which come last.
+func summarized(said string) string {
+	first, rest, _ := strings.Cut(said, "\n")
+	first, links := linksBelow(first)
+	rest = linksWritten(rest)
+	for _, l := range links {
+		if _, address, _ := strings.Cut(l, ": "); !hasAddress(rest, address) {
+			rest += "\n" + l
+		}
+	}
+	said = strings.Trim(first+"\n"+strings.Trim(rest, "\n"), "\n")
 	if strings.HasPrefix(said, ">") || strings.HasPrefix(said, "```") {
-		said = "\n" + said // what comes before it must not take it from the beginning of its line
+		return "\n" + said // what comes before it must not take it from the beginning of its line
 	}
-	return map[string]any{"text": said, "username": m.speaker, "hue": m.hue, "image": m.image}
+	return said
 }
 
 // unstyled gives a text as it is compared with others.
@@ -42,7 +68,8 @@ type slackWriter struct {
 }
 
 func (m *slackWriter) say(lines string) {
-	if lines = strings.Trim(lines, "\n"); strings.TrimSpace(lines) == "" || strings.EqualFold(lines, m.speaker) {
+	lines = strings.Trim(lines, "\n")
+	if strings.TrimSpace(lines) == "" || strings.EqualFold(lines, m.speaker) || m.isAbove(lines) {
 		return
 	}
 	if m.Len() > 0 {
@@ -78,13 +105,13 @@ func (m *slackWriter) attachments(list []any) {
 	}
 }
 
-// field gives a text of an attachment, but for one that stands above.
+// isAbove reports whether a text stands above already.
+func (m *slackWriter) isAbove(s string) bool {
+	return m.above != "" && strings.Contains(m.above, unstyled(linksWritten(s)))
+}
+
 func (m *slackWriter) field(a any, name string) string {
-	s := m.mrkdwn(text(get(a, name)))
-	if m.above != "" && strings.Contains(m.above, unstyled(s)) {
-		return ""
-	}
-	return s
+	return m.mrkdwnLinked(text(get(a, name)))
 }
 
 func (m *slackWriter) attachment(a any) {
@@ -94,12 +121,24 @@ func (m *slackWriter) attachment(a any) {
 	m.say(m.field(a, "text"))
 	m.blocks(each(a, "blocks"))
 	for _, f := range each(a, "fields") {
-		m.say(labelled(m.mrkdwn(text(get(f, "title"))), m.mrkdwn(text(get(f, "value")))))
+		m.say(m.labelled(m.field(f, "title"), m.field(f, "value")))
 	}
-	m.say(text(get(a, "title_link")))
+	m.address("", get(a, "title_link"))
 	m.buttons(each(a, "actions"))
 	m.picture("", get(a, "image_url"))
 	m.say(m.field(a, "footer"))
+}
+
+// longValue is what is worth looking for above, in bytes: a word may stand there for
+// something else.
+const longValue = 16
+
+// labelled leaves out what stands above.
+func (m *slackWriter) labelled(label, value string) string {
+	if len(value) >= longValue && m.isAbove(value) {
+		return ""
+	}
+	return labelled(label, value)
 }
 
 // labelled writes a label and what belongs to it.
@@ -114,21 +153,34 @@ func labelled(label, value string) string {
 	return label + ": " + value
 }
 
+// address writes where to find more, once.
+func (m *slackWriter) address(label string, address any) {
+	if url := text(address); url != "" && !hasAddress(m.String(), url) {
+		m.say(labelled(linksWritten(label), url))
+	}
+}
+
+// hasAddress reports whether an address stands in a text, and not only one that is longer.
+func hasAddress(s, address string) bool {
+	s += "\n"
+	for _, behind := range []string{"\n", ")", "\x03"} {
+		if strings.Contains(s, address+behind) {
+			return true
+		}
+	}
+	return false
+}
+
 // buttons writes those that lead to an address; others need Slack.
 func (m *slackWriter) buttons(list []any) {
 	for _, b := range list {
-		if address := text(get(b, "url")); address != "" {
-			m.say(labelled(m.object(get(b, "text")), address))
-		}
+		m.address(m.object(get(b, "text")), get(b, "url"))
 	}
 }
 
 // picture writes the address of a picture, and notes that of the first one.
 func (m *slackWriter) picture(label string, address any) {
-	if text(address) == "" {
-		return
-	}
-	m.say(labelled(label, text(address)))
+	m.address(label, address)
 	if m.image == "" {
 		m.image = text(address)
 	}
