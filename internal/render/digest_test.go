@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -101,5 +102,30 @@ func TestDigestTime(t *testing.T) {
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s many times takes %v", part, took)
 		}
+	}
+}
+
+// TestNamesDocumented: the pages for senders have the names that digest and ntfy know.
+func TestNamesDocumented(t *testing.T) {
+	page := func(name string) string {
+		text, err := os.ReadFile("../../docs/senders/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	listed := func(names []string) string { return "`" + strings.Join(names, "`, `") + "`" }
+	for _, names := range [][]string{titleNames, textNames, eventNames, thingNames, statusNames, linkNames, imageNames} {
+		if !strings.Contains(page("json.md"), listed(names)) {
+			t.Errorf("json.md has no %s", listed(names))
+		}
+	}
+	for _, names := range ntfyNames {
+		if !strings.Contains(page("ntfy.md"), listed(names)) {
+			t.Errorf("ntfy.md has no %s", listed(names))
+		}
+	}
+	if !strings.Contains(page("json.md"), "at most twelve lines") || maxRest != 12 {
+		t.Error("json.md has another number of lines")
 	}
 }

@@ -83,7 +83,7 @@ var (
 	// secret is the name of what nobody wants in the archive of a chat.
 	secret = regexp.MustCompile(`(?i)token|secret|passw|api_?key|signature|authorization|cookie`)
 	// timed is the name of a time, which may be written as a number.
-	timed = regexp.MustCompile(`(?i)(?:time|timestamp|date|[_-]at|[a-z]At)$`)
+	timed = regexp.MustCompile(`(?i)(?:time|timestamp|date|seen|[_-]at|[a-z]At)$`)
 )
 
 // shownValue writes a value for people: times as such, and arrays of plain values without
