@@ -12,15 +12,15 @@ func (r *run) slackMessage(payload any) map[string]any {
 	top, attachments := strings.TrimSpace(r.mrkdwnLinked(text(get(payload, "text")))), each(payload, "attachments")
 	m := slackWriter{run: r, speaker: text(get(payload, "username"))}
 	m.blocks(each(payload, "blocks"))
-	if m.Len() > 0 { // then the text is for notifications
+	if m.out.Len() > 0 { // then the text is for notifications
 		top = ""
 	}
 	m.attachments(attachments)
-	said := m.String()
+	said := m.out.String()
 	if plain := unstyled(linksWritten(top)); !strings.Contains(unstyled(linksWritten(said)), plain) {
 		below := slackWriter{run: r, speaker: m.speaker, above: plain}
 		below.attachments(attachments)
-		said = strings.TrimRight(oneOfTwo(top)+"\n"+below.String(), "\n")
+		said = strings.TrimRight(oneOfTwo(top)+"\n"+below.out.String(), "\n")
 	}
 	if strings.HasPrefix(said, m.speaker) {
 		m.speaker = ""
@@ -60,7 +60,7 @@ func unstyled(s string) string { return strings.NewReplacer("*", "", "_", "", "~
 // A slackWriter writes what a message says, line by line.
 type slackWriter struct {
 	*run
-	strings.Builder
+	out        strings.Builder
 	speaker    string // is shown already
 	above      string // is too, here unstyled
 	gap        bool   // an empty line is due before the next one
@@ -72,19 +72,19 @@ func (m *slackWriter) say(lines string) {
 	if strings.TrimSpace(lines) == "" || strings.EqualFold(lines, m.speaker) || m.isAbove(lines) {
 		return
 	}
-	if m.Len() > 0 {
-		m.WriteByte('\n')
+	if m.out.Len() > 0 {
+		m.out.WriteByte('\n')
 		if m.gap {
-			m.WriteByte('\n')
+			m.out.WriteByte('\n')
 		}
 	}
 	m.gap = false
-	m.WriteString(lines)
+	m.out.WriteString(lines)
 }
 
 // title is the summary where nothing stands above it, and else a heading.
 func (m *slackWriter) title(s string) {
-	if s = oneLine(s); m.above != "" || m.Len() > 0 {
+	if s = oneLine(s); m.above != "" || m.out.Len() > 0 {
 		s = styled("*", s)
 	}
 	m.say(s)
@@ -93,10 +93,10 @@ func (m *slackWriter) title(s string) {
 // attachments writes Slack's older form of blocks, and Mattermost's only one.
 func (m *slackWriter) attachments(list []any) {
 	for _, a := range first(maxSlack, list) {
-		begin := m.Len()
+		begin := m.out.Len()
 		m.gap = begin > 0
 		m.attachment(a)
-		if m.Len() == begin {
+		if m.out.Len() == begin {
 			m.say(m.field(a, "fallback"))
 		}
 		if m.hue == "" {
@@ -155,7 +155,7 @@ func labelled(label, value string) string {
 
 // address writes where to find more, once.
 func (m *slackWriter) address(label string, address any) {
-	if url := text(address); url != "" && !hasAddress(m.String(), url) {
+	if url := text(address); url != "" && !hasAddress(m.out.String(), url) {
 		m.say(labelled(linksWritten(label), url))
 	}
 }

@@ -17,12 +17,12 @@ const maxQuoted = 8
 func XHTML(body string) string {
 	var p page
 	p.blocks(strings.Split(body, "\n"), 0)
-	return p.String()
+	return p.out.String()
 }
 
 // A page is HTML as far as it is written.
 type page struct {
-	strings.Builder
+	out    strings.Builder
 	inText bool // in a paragraph
 }
 
@@ -49,9 +49,9 @@ func (p *page) plain(l string) {
 		p.endText()
 		return
 	case p.inText:
-		p.WriteString("<br/>")
+		p.out.WriteString("<br/>")
 	default:
-		p.WriteString("<p>")
+		p.out.WriteString("<p>")
 		p.inText = true
 	}
 	p.spans(l, "")
@@ -59,7 +59,7 @@ func (p *page) plain(l string) {
 
 func (p *page) endText() {
 	if p.inText {
-		p.WriteString("</p>")
+		p.out.WriteString("</p>")
 	}
 	p.inText = false
 }
@@ -76,9 +76,9 @@ func (p *page) preformatted(beside string, lines []string) (rest []string) {
 		code, lines = append(code, lines[0]), lines[1:]
 	}
 	p.endText()
-	p.WriteString("<p>")
+	p.out.WriteString("<p>")
 	p.monospace(strings.Join(code, "\n"))
-	p.WriteString("</p>")
+	p.out.WriteString("</p>")
 	return lines[min(1, len(lines)):]
 }
 
@@ -94,9 +94,9 @@ func (p *page) quotation(lines []string, depth int) (rest []string) {
 		quoted, lines = append(quoted, l), lines[1:]
 	}
 	p.endText()
-	p.WriteString("<blockquote>")
+	p.out.WriteString("<blockquote>")
 	p.blocks(quoted, depth+1)
-	p.WriteString("</blockquote>")
+	p.out.WriteString("</blockquote>")
 	return lines
 }
 
@@ -138,9 +138,9 @@ func (p *page) span(sign byte, inner, outside string) {
 		p.monospace(inner)
 		return
 	}
-	p.WriteString(tags[sign][0])
+	p.out.WriteString(tags[sign][0])
 	p.spans(inner, outside+string(sign))
-	p.WriteString(tags[sign][1])
+	p.out.WriteString(tags[sign][1])
 }
 
 // opens reports whether the sign at i opens a span: at the beginning of a line, behind a
@@ -176,7 +176,7 @@ func closing(s string, i int) int {
 // monospace writes code, with its lines and blanks.
 func (p *page) monospace(code string) {
 	code = strings.NewReplacer("\n", "<br/>", "  ", "\u00a0 ").Replace(html.EscapeString(code))
-	p.WriteString(`<span style="font-family: monospace">` + code + "</span>")
+	p.out.WriteString(`<span style="font-family: monospace">` + code + "</span>")
 }
 
 // address is what can be followed from a message.
@@ -187,12 +187,12 @@ func (p *page) text(s string) {
 	for {
 		at := address.FindStringIndex(s)
 		if at == nil {
-			p.WriteString(html.EscapeString(s))
+			p.out.WriteString(html.EscapeString(s))
 			return
 		}
 		end := at[0] + len(trimAddress(s[at[0]:at[1]]))
 		link := html.EscapeString(s[at[0]:end])
-		p.WriteString(html.EscapeString(s[:at[0]]) + `<a href="` + link + `">` + link + "</a>")
+		p.out.WriteString(html.EscapeString(s[:at[0]]) + `<a href="` + link + `">` + link + "</a>")
 		s = s[end:]
 	}
 }
