@@ -61,6 +61,12 @@ func startAlertmanager(t *testing.T, h *posthorn, query string) *alertmanager {
 		}
 		config = strings.Replace(config, r[0], r[1], 1)
 	}
+	return runAlertmanager(t, config)
+}
+
+// runAlertmanager runs it with a configuration for the length of the test.
+func runAlertmanager(t *testing.T, config string) *alertmanager {
+	t.Helper()
 	dir := t.TempDir()
 	listen := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	a := &alertmanager{URL: "http://" + listen, Config: filepath.Join(dir, "alertmanager.yml"), log: &lines{t: t}}

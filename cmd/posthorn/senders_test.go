@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"posthorn/internal/xmpptest"
 )
@@ -138,6 +139,20 @@ func TestAppriseRefused(t *testing.T) {
 			t.Errorf("%s: %s", address, out)
 		}
 	}
+}
+
+// TestSlackSender: the real Alertmanager tells posthorn as it would tell Slack, configured
+// as the page says.
+func TestSlackSender(t *testing.T) {
+	d := startDesk(t)
+	config := strings.Replace(blocks(t, d.page(t, "slack.md"), "yaml")[0], "receiver: posthorn\n", "receiver: posthorn\n  group_wait: 10ms\n  group_interval: 1s\n", 1)
+	a := runAlertmanager(t, config)
+	down := instanceDown()
+	a.tell(t, down)
+	expectLine(t, d.user, "🔴 Alertmanager: [FIRING:1] (InstanceDown C:\\ \"ä + b\" web-1:9100 critical)\n"+a.URL+"/#/alerts?receiver=posthorn")
+	down.EndsAt = down.StartsAt.Add(time.Minute)
+	a.tell(t, down)
+	expectLine(t, d.user, "🟢 Alertmanager: [RESOLVED] (InstanceDown ")
 }
 
 // TestSenderScripts: what the page has for tools that call a program.
