@@ -25,9 +25,11 @@
 // Users of its hosts can give it commands from their own clients (adhoc.go). What
 // they do it does not know.
 //
+// For a file it asks the upload service of the sender's host for a place (upload.go).
+//
 // Documents: XEP-0114, RFC 6120 (§4 streams, §8 stanzas), XEP-0356 (privilege),
 // XEP-0045 and XEP-0106 (rooms), XEP-0030, XEP-0050, XEP-0092 and XEP-0199 (what
-// it answers).
+// it answers), XEP-0363 (files).
 package component
 
 import (
@@ -84,6 +86,9 @@ type Component struct {
 	desk    *desk
 	greeter greeter
 
+	inquiries *inquiries
+	uploads   uploads
+
 	// Owned by Run.
 	suspects  []*delivery          // were on a stream that ended because of one of them: they go again, one a barrier
 	notDirect map[string]time.Time // by host: when the server last refused a message in its users' name
@@ -107,6 +112,7 @@ func New(opts Options) *Component {
 		notDirect: make(map[string]time.Time),
 		voices:    make(map[string]voice),
 		underway:  make(map[string]struct{}),
+		inquiries: newInquiries(),
 	}
 	if c.opts.Mode == "" {
 		c.opts.Mode = Auto

@@ -299,6 +299,10 @@ func FuzzReceive(f *testing.F) {
 			f.Add(seed)
 		}
 	}
+	for _, answer := range []string{slotGiven, uploadInfo, `<error type='wait'/>`} {
+		f.Add(`<iq type='result' from='upload.example.com' to='` + meThere + `' id='q1'>` + answer + `</iq>`)
+		f.Add(`<iq type='error' from='upload.example.org' to='` + meThere + `' id='q1'>` + answer + `</iq>`)
+	}
 	f.Fuzz(func(t *testing.T, in string) {
 		r := openStream(t, in)
 		for range 16 {
@@ -328,6 +332,8 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	said.message.Type = message.GroupChat
 	s.inflight.add(batch{barrier: "b2", deliveries: []*delivery{wrapped}})
 	s.inflight.add(batch{barrier: "b3", deliveries: []*delivery{said}})
+	asked := inquiry{said.occupant, "upload.example.com", "q1"}
+	answer := c.inquiries.add(asked, "")
 
 	ended := s.receive(t.Context(), e) != nil
 	s.working.Wait()
@@ -348,6 +354,9 @@ func checkReceive(t *testing.T, e *stream.Element) {
 	wantOutcome(t, saidOutcome, len(saidOutcome) > 0 && answered && own["type"] == "groupchat", answered && own["type"] == "error" && own["id"] == "r1")
 	if granted := c.voice("example.com").speaks(); granted && !is("message", "", "example.com", "post.example.com", own["id"]) {
 		t.Fatal("a stranger granted a privilege")
+	}
+	if got, want := len(answer) > 0, is("iq", "result", asked.of, string(asked.asker), asked.id) || is("iq", "error", asked.of, string(asked.asker), asked.id); got != want {
+		t.Fatalf("taken for the answer: %v", got)
 	}
 	checkDone(t, sold.take(), e, own)
 	checkAnswer(t, s, e, own, first || both)

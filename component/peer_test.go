@@ -74,6 +74,7 @@ type server struct {
 	onBarrier  func(n int, p *peer, e *stream.Element) bool
 	onPresence func(n int, p *peer, e *stream.Element) // nil: it is ignored
 	onAnswer   func(e *stream.Element)                 // answers of the component's; nil: they are ignored
+	onInquiry  func(n int, p *peer, e *stream.Element) // questions of the component's to others; nil: they are ignored
 	ended      func(error)                             // how the component's side of a connection ended
 	mute       bool                                    // does not tell what it cannot deliver, as ejabberd
 	deaf       bool                                    // swallows what is sent in the name of others, to ourselves too
@@ -119,6 +120,8 @@ func (s *server) serve(n int, p *peer) {
 			if s.onBarrier == nil || !s.onBarrier(n, p, e) {
 				p.say(`<iq type='get' from='post.example.com' to='post.example.com' id='%s'/>`, e.Attr("id"))
 			}
+		case e.Name.Local == "iq" && e.Attr("type") == "get" && s.onInquiry != nil:
+			s.onInquiry(n, p, e)
 		case e.Name.Local == "iq" && s.onAnswer != nil:
 			s.onAnswer(e)
 		case e.Name.Local == "message":

@@ -44,7 +44,7 @@ func (s *session) receive(ctx context.Context, e *stream.Element) error {
 		condition, text := e.Condition(nsStreamErrors)
 		return &StreamError{condition, text}
 	case xml.Name{Space: stanza.NSComponent, Local: "iq"}:
-		if !s.barrierReturned(e) {
+		if !s.barrierReturned(e) && !s.c.inquiries.answered(e) {
 			s.answer(ctx, e)
 		}
 	case xml.Name{Space: stanza.NSComponent, Local: "message"}:

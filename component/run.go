@@ -44,6 +44,8 @@ func (c *Component) runSession(ctx context.Context) error {
 		return err
 	}
 	err = s.run(ctx)
+	c.inquiries.end()
+	c.uploads.forgetAll()
 	var lost *lostError
 	if errors.As(err, &lost) { // before the stream was up, only questions of our own were written
 		written, unreflected := s.inflight.drain()

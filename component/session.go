@@ -151,9 +151,10 @@ func (s *session) write(ctx context.Context) error {
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
 		var waiting, forRooms <-chan struct{}
+		var inquiries <-chan []byte
 		if !s.inflight.full() {
 			s.c.queue.await(s.inflight.worthwhile)
-			waiting, forRooms = s.c.queue.waiting, s.c.rooms.work
+			waiting, forRooms, inquiries = s.c.queue.waiting, s.c.rooms.work, s.c.inquiries.out
 		}
 		var err error
 		select {
@@ -163,6 +164,9 @@ func (s *session) write(ctx context.Context) error {
 			}
 		case <-forRooms:
 			err = s.sendWaiting()
+		case inquiry := <-inquiries:
+			s.buf = append(s.buf, inquiry...)
+			err = s.send(nil) // with a barrier, or they would put off the one that finds a dead peer
 		case answer := <-s.answers:
 			s.buf = append(s.buf, answer...)
 			err = s.flush()
