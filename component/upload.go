@@ -129,6 +129,9 @@ func (c *Component) uploadService(ctx context.Context, from message.JID) (servic
 	if len(from.Escaped()) > maxLocalpart {
 		return service{}, fault.New(fault.Unsendable, "your own address is too long for files")
 	}
+	if c.State() == Up && !c.voice(host).speaks() {
+		return service{}, mute(from) // nor would the message get through
+	}
 	if s, known := c.uploads.get(host); known {
 		return s, nil
 	}

@@ -323,6 +323,20 @@ func TestSlotWithoutStream(t *testing.T) {
 	})
 }
 
+// TestSlotOfMute: no file goes up for a sender in whose name nothing can be sent.
+func TestSlotOfMute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &services{items: hostItems, info: uploadInfo, slot: slotGiven}
+		server := s.server()
+		server.checkFrom = true
+		c := server.start(t)
+		up(t, c)
+		_, err := c.RequestSlot(t.Context(), "me@example.com", picture)
+		wantKind(t, err, fault.Unavailable)
+		s.was(t)
+	})
+}
+
 // TestSlotGivenUp: who does not wait any more leaves nothing behind.
 func TestSlotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
