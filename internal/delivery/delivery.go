@@ -187,6 +187,9 @@ func (d *Delivery) Deliver(ctx context.Context, r message.Request) ([]message.Ou
 	if r.Scope != "" && d.keeper != nil {
 		return d.once(ctx, r)
 	}
+	if err := d.complete(ctx, r); err != nil {
+		return nil, err
+	}
 	messages := d.amended(r)
 	outcomes := d.handAll(ctx, messages)
 	d.remember(r.Update, messages, outcomes)
@@ -205,6 +208,19 @@ func (d *Delivery) handAll(ctx context.Context, messages []*message.Message) []m
 	}
 	under.Wait()
 	return outcomes
+}
+
+// complete has the messages of a request completed, unless they are too large as they are.
+func (d *Delivery) complete(ctx context.Context, r message.Request) error {
+	if r.Prepare == nil {
+		return nil
+	}
+	for _, m := range r.Messages {
+		if err := d.sender.Fits(m); err != nil {
+			return err
+		}
+	}
+	return r.Prepare(ctx)
 }
 
 // A handover is a message on its way without having been kept.

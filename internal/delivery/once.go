@@ -74,6 +74,14 @@ func otherRequest() error {
 }
 
 func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outcome, error) {
+	if r.Prepare != nil {
+		if outcomes, known, err := d.known(ctx, r); known || err != nil {
+			return outcomes, err
+		}
+		if err := d.complete(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	r.Messages = d.amended(r)
 	records := make([]message.Record, len(r.Messages))
 	for i, m := range r.Messages {
@@ -94,6 +102,28 @@ func (d *Delivery) first(ctx context.Context, r message.Request) ([]message.Outc
 	return d.repeat(ctx, r, earlier), nil
 }
 
+// known answers a request of which an earlier one has left nothing to be done, before
+// its messages are complete.
+func (d *Delivery) known(ctx context.Context, r message.Request) (outcomes []message.Outcome, known bool, err error) {
+	earlier, err := d.keeper.Select(ctx, message.Query{Scope: r.Scope})
+	switch {
+	case err != nil:
+		return nil, false, err // nor could anything be kept
+	case len(earlier) == 0:
+		return nil, false, nil
+	case earlier[0].Digest != r.Digest:
+		return nil, false, otherRequest()
+	case slices.ContainsFunc(earlier, triable):
+		return nil, false, nil
+	}
+	return d.repeat(ctx, r, earlier), true, nil
+}
+
+// triable reports whether a repetition sends again what the record is about.
+func triable(r message.Record) bool {
+	return r.State == message.Failed || r.State == message.Expired
+}
+
 // repeat gives what became of an earlier request for the same messages.
 func (d *Delivery) repeat(ctx context.Context, r message.Request, earlier []message.Record) []message.Outcome {
 	known := make(map[message.JID]*message.Record)
@@ -107,7 +137,7 @@ func (d *Delivery) repeat(ctx context.Context, r message.Request, earlier []mess
 	var places []int
 	for i, m := range r.Messages {
 		old := known[m.To]
-		if old != nil && (old.State == message.Failed || old.State == message.Expired) {
+		if old != nil && triable(*old) {
 			sent, again, before, places = append(sent, m), append(again, d.again(*old, m)), append(before, old.State), append(places, i)
 			continue
 		}

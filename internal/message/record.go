@@ -1,6 +1,9 @@
 package message
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A Record is one message that is kept, and what has become of it so far.
 type Record struct {
@@ -62,6 +65,11 @@ type Request struct {
 
 	Update string // what its messages are about: each corrects the earlier one about that; "": nothing
 	Fresh  bool   // its own correct nothing, though later ones correct them
+
+	// Prepare completes the messages, by what takes time and leaves traces. It is called
+	// once, before any of them is kept or sent, and not for a repetition of a request by
+	// which nothing is sent; nil: they are complete. An error of its is that of the request.
+	Prepare func(context.Context) error
 }
 
 // An Original is a message that later ones about the same thing correct (XEP-0308):
