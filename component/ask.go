@@ -44,7 +44,7 @@ func newInquiries() *inquiries {
 func (c *Component) ask(ctx context.Context, asker message.JID, of, payload string) (*stream.Element, error) {
 	q := inquiry{asker, of, rand.Text()}
 	if c.State() != Up {
-		return nil, unavailable(nil)
+		return nil, nobodyThere()
 	}
 	answer := c.inquiries.add(q, payload)
 	if answer == nil {
@@ -56,7 +56,7 @@ func (c *Component) ask(ctx context.Context, asker message.JID, of, payload stri
 	select {
 	case e := <-answer:
 		if e == nil {
-			return nil, unavailable(nil)
+			return nil, nobodyThere()
 		}
 		return e, nil
 	case <-timeout.C:
@@ -64,6 +64,11 @@ func (c *Component) ask(ctx context.Context, asker message.JID, of, payload stri
 	case <-ctx.Done():
 		return nil, fault.Wrap(ctx.Err(), fault.Unavailable, "%s did not answer in time: try again", of).MayPass()
 	}
+}
+
+// nobodyThere is the answer while there is no stream.
+func nobodyThere() *fault.Error {
+	return fault.New(fault.Unavailable, "there is no connection to the XMPP server now, and without it no place for a file: try again").MayPass()
 }
 
 // add registers an inquiry before it can be answered, and hands it to the writer; nil

@@ -146,7 +146,7 @@ func (c *Component) uploadService(ctx context.Context, from message.JID) (servic
 		c.uploads.put(host, *s)
 		return *s, nil
 	case c.State() != Up:
-		return service{}, unavailable(nil)
+		return service{}, nobodyThere()
 	}
 	return service{}, fault.New(fault.Unavailable, "the XMPP server has no upload service for %s that answers: add Component %q \"http_file_share\" to prosody.cfg.lua, or mod_http_upload to ejabberd.yml (docs/attachments.md has the lines)", host, "upload."+host)
 }

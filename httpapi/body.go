@@ -23,7 +23,10 @@ func (x *exchange) maxBody() int64 {
 
 // checkSize refuses what is declared too large before its first byte is read.
 func (x *exchange) checkSize() error {
-	if x.r.ContentLength > x.maxBody() {
+	switch {
+	case x.attaching && x.r.ContentLength > x.maxBody()+x.options.MaxAttachment:
+		return x.fileTooLarge(x.options.MaxAttachment)
+	case !x.attaching && x.r.ContentLength > x.maxBody():
 		return x.tooLarge(nil)
 	}
 	return nil
@@ -46,18 +49,24 @@ func (x *exchange) readBody() ([]byte, error) {
 		return nil, nil
 	}
 	body, err := readAll(http.MaxBytesReader(x.w, x.r.Body, x.maxBody()), x.r.ContentLength)
+	if err != nil {
+		return nil, x.bodyFault(err)
+	}
+	return body, nil
+}
+
+// bodyFault says why a body could not be read.
+func (x *exchange) bodyFault(err error) error {
 	var over *http.MaxBytesError
 	switch {
-	case err == nil:
-		return body, nil
 	case errors.As(err, &over):
-		return nil, x.tooLarge(err)
+		return x.tooLarge(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, fault.Wrap(err, fault.SlowRequest, "the body did not arrive in time")
+		return tooSlow(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fault.Wrap(err, fault.Malformed, "the body ended before its declared end")
+		return fault.Wrap(err, fault.Malformed, "the body ended before its declared end")
 	}
-	return nil, fault.Wrap(err, fault.Malformed, "the body could not be read")
+	return fault.Wrap(err, fault.Malformed, "the body could not be read")
 }
 
 // readAll reads a body of the declared size, -1 where none is declared.
@@ -70,6 +79,14 @@ func readAll(in io.Reader, size int64) ([]byte, error) {
 	return io.ReadAll(in)
 }
 
+func tooSlow(err error) error {
+	return fault.Wrap(err, fault.SlowRequest, "the body did not arrive in time")
+}
+
 func (x *exchange) tooLarge(err error) error {
-	return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", x.maxBody())
+	hint := ""
+	if x.options.Uploads != nil && (x.target.page == messagePage || x.target.page == restPage) {
+		hint = ": with ?attach=1 in the URL, text goes as a file"
+	}
+	return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes%s", x.maxBody(), hint)
 }

@@ -29,19 +29,25 @@ func (x *exchange) readFields(t target, body []byte) (fields, error) {
 		}
 		return f, err
 	}
+	err = x.addAround(&f, t)
+	return f, err
+}
+
+// addAround adds to the fields of a body what stands around it.
+func (x *exchange) addAround(f *fields, t target) error {
 	if t.page == restPage && f.kind != "" && f.kind != "message" {
-		return f, fault.New(fault.Unsendable, "kind: %q is not sent, only message is", shorten(f.kind))
+		return fault.New(fault.Unsendable, "kind: %q is not sent, only message is", shorten(f.kind))
 	}
 	f.addPath(t)
 	if f.text && x.r.URL.RawQuery != "" {
 		query, _, err := readPairs(x.r.URL.RawQuery, charset{fixed: true})
 		if err != nil {
-			return f, err
+			return err
 		}
 		f.addQuery(query)
 	}
 	f.addSubject(x.r.Header)
-	return f, nil
+	return nil
 }
 
 // checkCoding refuses what is compressed: a small body could become any size.

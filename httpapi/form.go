@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/url"
+	"os"
 	"strings"
 
 	"posthorn/internal/fault"
@@ -121,24 +122,24 @@ const maxParts = 256
 
 // decodeMultipart reads multipart/form-data (RFC 7578).
 func decodeMultipart(body []byte, boundary string, c charset) (f fields, err error) {
-	return f, eachPart(body, boundary, func(part *multipart.Part) error { return f.addPart(part, c) })
+	return f, eachPart(bytes.NewReader(body), boundary, func(part *multipart.Part) error { return f.addPart(part, c) })
 }
 
 // multipartValues reads all the fields of multipart/form-data.
 func multipartValues(body []byte, boundary string, c charset) (url.Values, error) {
 	values := make(url.Values)
-	return values, eachPart(body, boundary, func(part *multipart.Part) error {
+	return values, eachPart(bytes.NewReader(body), boundary, func(part *multipart.Part) error {
 		text, err := partText(part, c)
 		values.Add(part.FormName(), text)
 		return err
 	})
 }
 
-func eachPart(body []byte, boundary string, do func(*multipart.Part) error) error {
+func eachPart(body io.Reader, boundary string, do func(*multipart.Part) error) error {
 	if boundary == "" {
 		return fault.New(fault.Malformed, "the Content-Type multipart/form-data has no boundary")
 	}
-	parts := multipart.NewReader(bytes.NewReader(body), boundary)
+	parts := multipart.NewReader(body, boundary)
 	for range maxParts + 1 { // the last time for the end
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
@@ -154,8 +155,12 @@ func eachPart(body []byte, boundary string, do func(*multipart.Part) error) erro
 	return fault.New(fault.Unsendable, "the form has more than %d parts", maxParts)
 }
 
-// addPart takes the field that a part is.
+// addPart takes the field that a part is. A file is no field, whatever its part is
+// called: to send a message without the picture would be to send another one.
 func (f *fields) addPart(part *multipart.Part, c charset) error {
+	if part.FileName() != "" {
+		return fault.New(fault.Unsendable, "the form has a file, and no files are sent from here (http.max_attachment is 0)")
+	}
 	name := part.FormName()
 	if !isField(name) {
 		return nil
@@ -184,8 +189,11 @@ func partText(part *multipart.Part, c charset) (string, error) {
 // partFault: what is no fault yet is the multipart reader's complaint.
 func partFault(err error) error {
 	var f *fault.Error
-	if errors.As(err, &f) {
+	switch {
+	case errors.As(err, &f):
 		return f
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return tooSlow(err)
 	}
 	return fault.Wrap(err, fault.Malformed, "the form's parts do not parse, or its end is missing")
 }

@@ -39,6 +39,10 @@ type Options struct {
 	MessagesPerSecond int            // of one sender; 0: any number
 	Burst             int            // as many at once
 
+	Uploads       uploader // takes files; nil: none are sent
+	MaxAttachment int64    // bytes of one
+	SpoolDir      string   // for those that are under way
+
 	Stream func() string // "up", "down" or "refused"
 	Store  func() string // "ok", "off" or "failing"
 	Ready  func() bool   // whether a message could be sent or kept now
@@ -78,6 +82,7 @@ type Handler struct {
 	tokenRates *quota.Table[string]      // by the tokens' hashes
 	unlisted   sync.Once                 // an unlisted proxy is warned of
 	docs       func() []byte             // the page of the API
+	berths     *berths                   // for files
 	metrics    *metrics
 }
 
@@ -94,6 +99,7 @@ func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 		foreign:    http.NewCrossOriginProtection(),
 		rates:      newRates(options),
 		tokenRates: newTokenRates(),
+		berths:     newBerths(),
 		metrics:    newMetrics(options.Metrics),
 	}
 	h.docs = h.docsOf()
@@ -111,8 +117,9 @@ type exchange struct {
 
 	target target // where its path leads
 
-	token  *token.Token // by which its sender is known; nil: by password
-	bearer bool         // that stood alone
+	attaching bool         // it may have a file beside its message
+	token     *token.Token // by which its sender is known; nil: by password
+	bearer    bool         // that stood alone
 
 	// What the log says of it.
 	from   message.JID

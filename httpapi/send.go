@@ -9,6 +9,10 @@ import (
 // account gets no body read.
 func (x *exchange) send(t target) error {
 	x.endAmbiguity()
+	var err error
+	if x.attaching, err = x.mayAttach(); err != nil {
+		return err
+	}
 	if err := x.checkSize(); err != nil {
 		return err
 	}
@@ -19,20 +23,40 @@ func (x *exchange) send(t target) error {
 	if err != nil {
 		return err
 	}
+	if x.attaching {
+		return x.sendParcel(t, c)
+	}
 	body, err := x.bodyOf(c)
 	if err != nil {
 		return err
 	}
-	if t.page != hookPage && x.token != nil && !x.token.MayRender("") {
-		return fault.New(fault.Forbidden, "the token is for webhooks only")
+	if err := x.mayWrite(t); err != nil {
+		return err
 	}
 	if err := x.checkSignature(body); err != nil {
 		return err
 	}
-	request, err := x.compose(t, body)
+	f, err := x.readFields(t, body)
 	if err != nil {
 		return err
 	}
+	request, err := x.compose(t, f)
+	if err != nil {
+		return err
+	}
+	return x.deliver(request)
+}
+
+// mayWrite refuses a token that is for webhooks alone.
+func (x *exchange) mayWrite(t target) error {
+	if t.page != hookPage && x.token != nil && !x.token.MayRender("") {
+		return fault.New(fault.Forbidden, "the token is for webhooks only")
+	}
+	return nil
+}
+
+// deliver sends what is composed, and answers.
+func (x *exchange) deliver(request message.Request) error {
 	if len(request.Messages) == 0 { // a webhook of which nobody needs to know
 		x.replyNothing()
 		return nil
@@ -65,12 +89,8 @@ func (x *exchange) bodyOf(c credential) (body []byte, err error) {
 
 // compose makes one message for each recipient, or none at all; no error and no message
 // where a webhook is nobody's business.
-func (x *exchange) compose(t target, body []byte) (r message.Request, err error) {
+func (x *exchange) compose(t target, f fields) (r message.Request, err error) {
 	key, err := idempotencyKey(x.r.Header)
-	if err != nil {
-		return r, err
-	}
-	f, err := x.readFields(t, body)
 	if err != nil {
 		return r, err
 	}
