@@ -21,3 +21,10 @@ Component "post.example.com"
 --VirtualHost "example.com"
 --	modules_enabled = { "privilege" }
 --	privileged_entities = { ["post.example.com"] = { message = "outgoing" } }
+
+-- Attachments go to the server's own upload service. It takes files from every domain
+-- of this server, and so from posthorn, unless http_file_share_access is set: then add
+-- "post.example.com" to that list. Where there is no such service yet, take the
+-- dashes away below. It needs a certificate for its name, and posthorn has to reach it
+-- by that name on port 5281, as clients do (docs/attachments.md).
+--Component "upload.example.com" "http_file_share"

@@ -22,8 +22,12 @@
 //     fault.Error, whose kind has a row in one table (errors.go), and is written
 //     as a problem (problem.go).
 //
+// One that may have a file (attach.go) goes from 2 to 4, since its body may be large:
+// the file goes to disk (spool.go) while the fields are read, and up to the server's
+// upload service between 6 and 7, when nothing but the link is missing in the message.
+//
 // It implements HTTP semantics (RFC 9110), Basic authentication (RFC 7617), the
 // client's address behind proxies (RFC 7239), problem details (RFC 9457), JSON
-// (RFC 8259), multipart/form-data (RFC 7578), encoded words (RFC 2047) in the
+// (RFC 8259), multipart/form-data (RFC 7578), links to files (XEP-0066), encoded words (RFC 2047) in the
 // subject's header, and the fetch standard's CORS protocol.
 package httpapi

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,10 +130,14 @@ func FuzzRequest(f *testing.F) {
 	f.Add("/hook/slack/user/hooks/x", "application/x-www-form-urlencoded", "", "", []byte("payload=%7B%22text%22%3A%22x%22%7D"))
 	f.Add("/hook/%zz", "multipart/form-data; boundary=b", "", "", []byte("--b\r\n"))
 	f.Add("/rest/message/chat/%zz", "a/b; c", "\xff", "ä", []byte("{"))
-	house := newHouse(nil)
+	f.Add("/msg/user?attach=1&filename=%2F", "image/png", "", "k", []byte("x"))
+	f.Add("/msg/user?attach=1", "", "", "", bytes.Repeat([]byte("\x1b[1m\xff\x00ä\r\n"), 20))
+	f.Add("/msg/user", "multipart/form-data; boundary=b", "", "", []byte("--b\r\nContent-Disposition: form-data; name=f; filename=\"a\\b\"\r\nContent-Type: ;\r\n\r\n\x00\r\n--b\r\nContent-Disposition: form-data; name=html\r\n\r\n<p>&\r\n--b--"))
+	house := newHouse(func(o *Options) { o.MaxBody, o.MaxAttachment = 100, 1000 })
 	f.Fuzz(func(t *testing.T, path, typ, title, key string, body []byte) {
 		house.log.Reset()
 		house.deliverer.take()
+		house.uploader.take()
 		got, sendable := house.try(path, typ, title, key, body)
 		if !sendable {
 			return
@@ -141,5 +146,26 @@ func FuzzRequest(f *testing.F) {
 		if got.status >= 500 {
 			t.Fatalf("%d %s", got.status, got.body)
 		}
+		checkFiles(t, house, got)
 	})
+}
+
+// checkFiles: a file goes up for a message that is sent and can be written, and for no
+// other, under a name that every service takes.
+func checkFiles(t *testing.T, h *house, got answer) {
+	t.Helper()
+	up := h.uploader.take()
+	for _, m := range h.deliverer.take() {
+		if err := m.Validate(); err != nil || (m.OOB.URL == link) != (len(up) == 1) {
+			t.Fatalf("%+v, with %d files: %v", m, len(up), err)
+		}
+	}
+	if len(up) > 1 || len(up) == 1 && got.status != 201 {
+		t.Fatalf("%d, and %d files went up", got.status, len(up))
+	}
+	for _, file := range up {
+		if message.FileName(file.Name) != file.Name || file.Name == "" || !strings.Contains(file.Type, "/") || file.Size != int64(len(file.Content)) || file.Size == 0 || file.Size > 1000 {
+			t.Fatalf("a file went up as %+v", file)
+		}
+	}
 }

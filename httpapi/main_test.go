@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -102,13 +104,19 @@ type fakeDeliverer struct {
 	outcomes map[message.JID]any // a message.Status or an error
 	records  []message.Record    // what can be found
 	err      error               // of the whole request
+	knows    bool                // every request is a repetition
 
 	mu       sync.Mutex
 	got      []message.Message
 	requests []message.Request
 }
 
-func (d *fakeDeliverer) Deliver(_ context.Context, r message.Request) (outcomes []message.Outcome, err error) {
+func (d *fakeDeliverer) Deliver(ctx context.Context, r message.Request) (outcomes []message.Outcome, err error) {
+	if r.Prepare != nil && !d.knows {
+		if err := r.Prepare(ctx); err != nil {
+			return nil, err
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.requests = append(d.requests, r)
@@ -145,12 +153,70 @@ func (d *fakeDeliverer) take() []message.Message {
 	return got
 }
 
+// fakeUploader keeps the files that it was given.
+type fakeUploader struct {
+	limit    int64                     // 0: none
+	limitErr error                     // of Limit
+	err      error                     // of Upload
+	begun    func(ctx context.Context) // is called by Upload; may be nil
+	look     func(content io.ReaderAt) // in place of reading the content; may be nil
+
+	mu  sync.Mutex
+	got []upload
+}
+
+// An upload is a file as it came.
+type upload struct {
+	message.File
+	From    message.JID
+	Content string
+}
+
+const link = "https://upload.example.com/1/x"
+
+func (u *fakeUploader) Limit(context.Context, message.JID) (int64, error) {
+	if u.limit == 0 {
+		return math.MaxInt64, u.limitErr
+	}
+	return u.limit, u.limitErr
+}
+
+func (u *fakeUploader) Upload(ctx context.Context, from message.JID, f message.File, content io.ReaderAt) (string, error) {
+	if u.begun != nil {
+		u.begun(ctx)
+	}
+	if u.err != nil {
+		return "", u.err
+	}
+	if u.look != nil {
+		u.look(content)
+		return link, nil
+	}
+	text, err := io.ReadAll(io.NewSectionReader(content, 0, f.Size+1)) // not a byte more
+	if err != nil {
+		return "", err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.got = append(u.got, upload{f, from, string(text)})
+	return link, nil
+}
+
+func (u *fakeUploader) take() []upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	got := u.got
+	u.got = nil
+	return got
+}
+
 // A house is a handler with its fakes around it.
 type house struct {
 	*Handler
 	verifier  fakeVerifier
 	deliverer *fakeDeliverer
 	tokens    *fakeTokens
+	uploader  *fakeUploader
 	log       *bytes.Buffer
 	registry  *prometheus.Registry
 }
@@ -158,7 +224,7 @@ type house struct {
 func newHouse(change func(*Options)) *house {
 	loadOnce.Do(func() { _ = builtIns.Load() })
 	tokens := &fakeTokens{}
-	h := &house{verifier: fakeVerifier{tokens: tokens}, deliverer: &fakeDeliverer{}, tokens: tokens, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
+	h := &house{verifier: fakeVerifier{tokens: tokens}, deliverer: &fakeDeliverer{}, tokens: tokens, uploader: &fakeUploader{}, log: &bytes.Buffer{}, registry: prometheus.NewRegistry()}
 	options := Options{
 		Path:            "/msg",
 		MaxBody:         65536,
@@ -166,6 +232,8 @@ func newHouse(change func(*Options)) *house {
 		ComponentDomain: "post.example.com",
 		Version:         "1.2.3",
 		Hooks:           builtIns,
+		Uploads:         h.uploader,
+		MaxAttachment:   1 << 20,
 		Stream:          func() string { return "up" },
 		Store:           func() string { return "ok" },
 		Ready:           func() bool { return true },

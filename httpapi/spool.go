@@ -44,35 +44,38 @@ func (s *spooled) close() {
 	s.leave()
 }
 
-// spool takes in a file, whose size is what was declared. Its sender is proven, and only for its sake the connection is
-// given more time than others get.
-func (x *exchange) spool(in io.Reader, f message.File) (s *spooled, err error) {
+// spool takes in a file, whose size is what was declared. Its sender is proven, and only
+// for its sake the connection is given more time than others get.
+func (x *exchange) spool(in io.Reader, f message.File) (*spooled, error) {
 	leave, err := x.berths.enter(x.r.Context(), x.from)
 	if err != nil {
 		return nil, err
 	}
-	s = &spooled{File: f, leave: leave}
-	defer func() {
-		if err != nil {
-			s.leave()
-		}
-	}()
 	x.takeTime()
-	limit, err := x.options.Uploads.Limit(x.r.Context(), x.from)
-	if err != nil {
-		return nil, asFault(err)
-	}
-	if limit = min(limit, x.options.MaxAttachment); f.Size > limit {
-		return nil, x.fileTooLarge(limit)
-	}
-	if s.content, err = newSpool(x.options.SpoolDir); err != nil {
-		return nil, noRoom(err)
-	}
-	if err = x.fill(s, in, limit); err != nil {
-		_ = s.content.Close()
+	s := &spooled{File: f, leave: leave}
+	if err := x.takeIn(s, in); err != nil {
+		leave()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (x *exchange) takeIn(s *spooled, in io.Reader) error {
+	limit, err := x.options.Uploads.Limit(x.r.Context(), x.from)
+	if err != nil {
+		return asFault(err)
+	}
+	if limit = min(limit, x.options.MaxAttachment); s.Size > limit {
+		return x.fileTooLarge(limit)
+	}
+	if s.content, err = newSpool(x.options.SpoolDir); err != nil {
+		return noRoom(err)
+	}
+	if err := x.fill(s, in, limit); err != nil {
+		_ = s.content.Close()
+		return err
+	}
+	return nil
 }
 
 // takeTime gives the rest of the request the time that a file needs. Where the server

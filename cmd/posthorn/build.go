@@ -110,6 +110,9 @@ func (c *config) httpapi(stream *component.Component, keeper *store.Store, log *
 		MessagesPerSecond: c.Limits.MessagesPerSecond,
 		Burst:             c.Limits.Burst,
 
+		MaxAttachment: int64(c.HTTP.MaxFile),
+		SpoolDir:      spoolDir(os.Getenv("TMPDIR")),
+
 		Stream:  func() string { return stream.State().String() },
 		Store:   func() string { return storeState(keeper) },
 		Ready:   func() bool { return stream.Ready() || storeState(keeper) == "ok" },
@@ -165,15 +168,20 @@ func (h hostConfig) auth() (auth.Host, error) {
 }
 
 func readCAs(file string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	return pool, addCAs(pool, file)
+}
+
+// addCAs lets a pool trust the authorities in a file as well.
+func addCAs(pool *x509.CertPool, file string) error {
 	pem, err := os.ReadFile(file) // #nosec G304 -- who runs posthorn names it
 	if err != nil {
-		return nil, err
+		return err
 	}
-	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New("has no certificate in PEM form")
+		return errors.New("has no certificate in PEM form")
 	}
-	return pool, nil
+	return nil
 }
 
 // check reports what package auth would refuse.

@@ -122,7 +122,8 @@ func TestArrows(t *testing.T) {
 		"internal/store":    {"internal/token"},
 		"internal/token":    nil,
 		"internal/stream":   nil,
-		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/render", "internal/store", "internal/token"},
+		"internal/upload":   nil,
+		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/render", "internal/store", "internal/token", "internal/upload"},
 	}
 	for _, leaf := range leaves {
 		allowed[leaf] = nil
@@ -167,7 +168,11 @@ func TestMetricsDocumented(t *testing.T) {
 	defer verifier.Close()
 	keeper := store.New(c.store(log, registry))
 	stream, deliverer := c.deliverer(keeper, log, registry)
-	c.handler(stream, keeper, verifier, deliverer, nil, log, registry)
+	uploads, err := c.uploads(stream, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.handler(stream, keeper, verifier, deliverer, nil, uploads, log, registry)
 
 	descriptions := make(chan *prometheus.Desc, 100)
 	registry.Describe(descriptions)

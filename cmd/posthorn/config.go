@@ -35,6 +35,7 @@ type config struct {
 		Listen      []string `mapstructure:"listen"`
 		Path        string   `mapstructure:"path"`
 		MaxBody     bytesize `mapstructure:"max_body"`
+		MaxFile     bytesize `mapstructure:"max_attachment"`
 		CORSOrigins []string `mapstructure:"cors_origins"`
 		Proxies     []string `mapstructure:"trusted_proxies"`
 		TLS         struct {
@@ -101,7 +102,7 @@ type bytesize int64
 var defaults = map[string]any{
 	"component.domain": "", "component.secret": "", "component.secret_file": "",
 	"component.address": "127.0.0.1:5347", "component.mode": "auto", "component.max_stanza": 262144, "component.room_idle": "10m",
-	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536,
+	"http.listen": []string{"127.0.0.1:5288"}, "http.path": "/msg", "http.max_body": 65536, "http.max_attachment": "10MiB",
 	"http.cors_origins": []string{}, "http.trusted_proxies": []string{}, "http.tls.cert_file": "", "http.tls.key_file": "",
 	"auth.hosts": []any{}, "auth.default_domain": "", "auth.cache.ttl": "5m", "auth.cache.stale_ttl": "1h", "auth.cache.size": 10000,
 	"auth.throttle.failures": 10, "auth.throttle.window": "5m",

@@ -26,6 +26,7 @@ import (
 	"posthorn/internal/delivery"
 	"posthorn/internal/render"
 	"posthorn/internal/store"
+	"posthorn/internal/upload"
 )
 
 const (
@@ -101,7 +102,11 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 		return err
 	}
 	hooks := openHooks(c.Hooks.Dir, log)
-	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, hooks, log, registry), registry)
+	uploads, err := c.uploads(stream, registry)
+	if err != nil {
+		return err
+	}
+	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, hooks, uploads, log, registry), registry)
 	if err != nil {
 		return err
 	}
@@ -159,9 +164,12 @@ func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prom
 }
 
 // handler makes what answers requests.
-func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, hooks *render.Set, log *slog.Logger, registry *prometheus.Registry) http.Handler {
+func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, hooks *render.Set, uploads *upload.Uploader, log *slog.Logger, registry *prometheus.Registry) http.Handler {
 	options := c.httpapi(stream, keeper, log, registry)
 	options.Hooks = hooks
+	if uploads != nil {
+		options.Uploads = uploads
+	}
 	if keeper == nil {
 		return httpapi.New(options, verifier, d, nil)
 	}

@@ -52,7 +52,7 @@ func writeLines(w io.Writer, lines string, c *config) error {
 	return t.Execute(w, map[string]any{
 		"Domain": c.Component.Domain, "Secret": c.Component.Secret.Reveal(), "Hosts": c.domains(),
 		"Privilege": c.Component.Mode == "privilege", "IP": host, "Port": port, "FromHere": local,
-		"ElsePort": port != "5347",
+		"ElsePort": port != "5347", "Uploads": "upload." + c.domains()[0],
 	})
 }
 

@@ -30,6 +30,7 @@ func (c *config) validate(found *mistakes) {
 	found.oneOf("log.format", c.Log.Format, "text", "json")
 	found.within("component.max_stanza", int64(c.Component.MaxStanza), 1<<10, component.MaxStanzaLimit, "bytes")
 	found.within("http.max_body", int64(c.HTTP.MaxBody), 1, maxBodyLimit, "bytes")
+	found.within("http.max_attachment", int64(c.HTTP.MaxFile), 0, maxFileLimit, "bytes")
 	found.within("auth.cache.size", int64(c.Auth.Cache.Size), 1, 1<<24, "passwords")
 	found.within("auth.cache.ttl", int64(c.Auth.Cache.TTL.Seconds()), 0, 24*60*60, "seconds")
 	found.within("auth.cache.stale_ttl", int64(c.Auth.Cache.StaleTTL.Seconds()), 0, 7*24*60*60, "seconds")
@@ -53,6 +54,9 @@ func (c *config) validate(found *mistakes) {
 const (
 	// maxBodyLimit keeps a thousand requests within a gigabyte.
 	maxBodyLimit = 1 << 20 // bytes
+	// maxFileLimit keeps the files that are under way at once within eight gigabytes
+	// of disk, and is more than a slow line carries in the time that one is given.
+	maxFileLimit = 1 << 30 // bytes
 	// confirmLimit is less than what a silent server is given (20 s), and
 	// leaves time for an answer before writeTimeout.
 	confirmLimit = 15 * time.Second

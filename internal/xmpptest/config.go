@@ -27,6 +27,8 @@ type Options struct {
 	TLS              string   // more Lua for the ssl table: protocol = "tlsv1_2"
 	LogLevel         string   // default: info
 	Modules          []string // for every host, beside the few that are always there
+	Uploads          bool     // has the upload service of deploy/prosody.cfg.lua, by HTTPS at UploadAddress
+	UploadOptions    string   // more Lua for that
 
 	Global    string // Lua after the global settings; what is set again wins
 	Component []Edit // what becomes of deploy/prosody.cfg.lua, one after another
@@ -72,15 +74,41 @@ var disabled = regexp.MustCompile(`(?m)^(?:--(\t|\w)|#(  |\w))`)
 // Privilege follows the file's own advice for XEP-0356: it deletes the line
 // that ends the check of addresses, and takes the dashes or # away.
 func Privilege(lines string) (string, error) {
-	if !disabled.MatchString(lines) {
-		return "", errors.New("privilege: no line to take the dashes from")
+	enabled, err := enable(lines, "Safer, with mod_privilege")
+	if err != nil {
+		return "", err
 	}
 	setting := "validate_from_addresses"
 	if strings.Contains(lines, "check_from:") {
 		setting = "check_from"
 	}
-	return Without(setting)(disabled.ReplaceAllString(lines, "$1$2"))
+	return Without(setting)(enabled)
 }
+
+// enable takes the dashes or # away in the paragraph that begins so.
+func enable(lines, beginning string) (string, error) {
+	paragraphs := strings.Split(lines, "\n\n")
+	for i, p := range paragraphs {
+		if strings.HasPrefix(strings.TrimLeft(p, "\n-# "), beginning) && disabled.MatchString(p) {
+			paragraphs[i] = disabled.ReplaceAllString(p, "$1$2")
+			return strings.Join(paragraphs, "\n\n"), nil
+		}
+	}
+	return "", fmt.Errorf("no line under %q to take the dashes from", beginning)
+}
+
+// uploads follows the advice of deploy/prosody.cfg.lua for attachments.
+func uploads(options string) Edit {
+	return func(lines string) (string, error) {
+		enabled, err := enable(lines, "Attachments go to")
+		if err != nil {
+			return "", err
+		}
+		return Replace(uploadModule, uploadModule+"\n\t"+options)(enabled)
+	}
+}
+
+const uploadModule = `"http_file_share"`
 
 // NoComponent leaves the server as it was before posthorn.
 func NoComponent(string) (string, error) { return "", nil }

@@ -28,6 +28,8 @@ type EjabberdOptions struct {
 	LogLevel         string   // default: info
 	Clients          string   // a line of YAML more for the listeners for clients; default: as deploy/ejabberd.yml advises
 	Fail2ban         string   // the options of mod_fail2ban, {} are Debian's; default: as deploy/ejabberd.yml advises
+	Uploads          bool     // has an upload service (mod_http_upload), by HTTPS at UploadAddress
+	UploadOptions    string   // a line of YAML for that; default: as deploy/ejabberd.yml advises
 
 	Component []Edit // what becomes of deploy/ejabberd.yml, one after another
 	Extra     string // YAML at the very end; lists and tables are added to those before
@@ -108,6 +110,9 @@ func (e *Ejabberd) prepare(o EjabberdOptions) error {
 		return err
 	}
 	e.listening = []string{e.ClientAddress, e.DirectTLSAddress, e.APIAddress}
+	if o.Uploads {
+		e.listening = append(e.listening, e.UploadAddress)
+	}
 	if strings.Contains(lines+o.Extra, "ejabberd_service") {
 		e.listening = append(e.listening, e.ComponentAddress)
 	}
@@ -129,9 +134,11 @@ func (o *EjabberdOptions) takeAdvice() error {
 	}
 	backlog := regexp.MustCompile(`(?m)^# (backlog: .*)$`).FindStringSubmatch(lines)
 	exempt := regexp.MustCompile(`(?m)^# mod_fail2ban: (.*)$`).FindStringSubmatch(lines)
-	if backlog == nil || exempt == nil {
-		return errors.New("deploy/ejabberd.yml has no advice on backlog and mod_fail2ban")
+	access := regexp.MustCompile(`(?m)^# (access: .*)$`).FindStringSubmatch(lines)
+	if backlog == nil || exempt == nil || access == nil {
+		return errors.New("deploy/ejabberd.yml has no advice on backlog, mod_fail2ban and mod_http_upload")
 	}
+	o.UploadOptions = cmp.Or(o.UploadOptions, access[1])
 	o.Clients = cmp.Or(o.Clients, backlog[1])
 	o.Fail2ban = cmp.Or(o.Fail2ban, exempt[1])
 	return nil

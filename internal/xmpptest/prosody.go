@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -46,11 +47,16 @@ func (p *Prosody) prepare(o Options) error {
 	if err := os.Mkdir(filepath.Join(p.Dir, "data"), 0o700); err != nil {
 		return err
 	}
-	lines, err := deployed("prosody.cfg.lua", o.Component)
+	edits := o.Component
+	if o.Uploads {
+		edits = append(slices.Clone(edits), uploads(o.UploadOptions))
+		p.listening = append(p.listening, p.UploadAddress)
+	}
+	lines, err := deployed("prosody.cfg.lua", edits)
 	if err != nil {
 		return err
 	}
-	p.listening = []string{p.ClientAddress, p.DirectTLSAddress}
+	p.listening = append(p.listening, p.ClientAddress, p.DirectTLSAddress)
 	if strings.Contains(lines+o.Extra, "component_secret") {
 		p.listening = append(p.listening, p.ComponentAddress)
 	}

@@ -27,6 +27,7 @@ type Server struct {
 	ClientAddress    string // host:port for clients, STARTTLS
 	DirectTLSAddress string // host:port for clients, TLS at once
 	ComponentAddress string // host:port for components
+	UploadAddress    string // host:port of the upload service, HTTPS, where there is one
 	CA               *CA    // the authority of its certificate
 	CAFile           string // the same, PEM
 
@@ -69,7 +70,7 @@ func installed(programs ...string) error {
 }
 
 func (s *Server) takePorts() error {
-	for _, address := range []*string{&s.ClientAddress, &s.DirectTLSAddress, &s.ComponentAddress} {
+	for _, address := range []*string{&s.ClientAddress, &s.DirectTLSAddress, &s.ComponentAddress, &s.UploadAddress} {
 		port, err := FreePort()
 		if err != nil {
 			return err
