@@ -54,7 +54,8 @@ func TestServiceExposure(t *testing.T) {
 }
 
 // TestServiceSandbox: the program that is shipped works with no more system calls
-// than the service allows, no capability, and nothing to write to but its state.
+// than the service allows, no capability, and nothing to write to but its state and a
+// temporary directory of its own (PrivateTmp=).
 // Namespaces and a filter made from the unit stand in for systemd.
 func TestServiceSandbox(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
@@ -67,9 +68,11 @@ func TestServiceSandbox(t *testing.T) {
 	if err := os.WriteFile(filter, readUnit(t, serviceFile).filter(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script := `mount --bind "$1" "$1" && mount -o remount,bind,ro / && exec setpriv --bounding-set=-all --no-new-privs filtered "$0" "$2" "$3" "$4" "$5"`
+	script := `mount --bind "$1" "$1" && mount -o remount,bind,ro / && mount -t tmpfs none /var/tmp && exec env -u TMPDIR setpriv --bounding-set=-all --no-new-privs filtered "$0" "$2" "$3" "$4" "$5"`
 	command := []string{"unshare", "-Urm", "sh", "-c", script, filter, state, program}
-	p := prosodyWithUsers(t, keepsAll)
+	o := keepsAll
+	o.Uploads = true
+	p := prosodyWithUsers(t, o)
 	h := startPosthornBy(t, command, p, `store: ""`, fmt.Sprintf("store: %q", "sqlite:"+filepath.Join(state, "posthorn.db"))).ready(t)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Pid()))
 	if err != nil {
@@ -83,6 +86,9 @@ func TestServiceSandbox(t *testing.T) {
 	a := h.mustPost(t, "/msg/user", "on disk first", func(r *http.Request) { r.Header.Set("Idempotency-Key", "1") })
 	if a.status != http.StatusCreated {
 		t.Errorf("answer is %d %s", a.status, a.raw)
+	}
+	if a, err := h.postPicture("/msg/user", nil); err != nil || a.status != http.StatusCreated {
+		t.Errorf("the answer to a file is %d %s, %v", a.status, a.raw, err)
 	}
 	if a := h.mustGet(t, "/healthz"); !strings.Contains(a.raw, `"store":"ok"`) {
 		t.Errorf("healthz is %s", a.raw)

@@ -37,11 +37,6 @@ const (
 	// headerWait is what a service may take once it has the file.
 	headerWait = time.Minute
 	maxHeader  = 64 << 10 // bytes of the answer
-	// A file of more than polite bytes waits for the leave to come, no longer than
-	// leaveWait: a server that refuses it would else end the connection while it is
-	// written, and its answer would be lost.
-	polite    = 64 << 10
-	leaveWait = time.Second
 )
 
 // Options say whom to trust.
@@ -92,7 +87,6 @@ func newClient(roots *x509.CertPool) *http.Client {
 			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialWait,
 			ResponseHeaderTimeout:  headerWait,
-			ExpectContinueTimeout:  leaveWait,
 			MaxResponseHeaderBytes: maxHeader,
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
@@ -160,9 +154,6 @@ func (s Slot) request(ctx context.Context, target *url.URL, f message.File, cont
 		Body: io.NopCloser(io.NewSectionReader(content, 0, f.Size)), ContentLength: f.Size,
 		Header: http.Header{"Content-Type": {f.Type}, "User-Agent": {"posthorn"}}, // the type of the request for the slot
 	}).WithContext(ctx)
-	if f.Size > polite {
-		r.Header.Set("Expect", "100-continue") // RFC 9110 §10.1.1
-	}
 	for name, values := range s.Header {
 		for _, value := range values {
 			r.Header.Add(name, value.Reveal())
