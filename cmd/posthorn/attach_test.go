@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -346,4 +347,66 @@ func TestAttachmentOnce(t *testing.T) {
 			t.Errorf("counted are %v", uploaded)
 		}
 	})
+}
+
+// TestAttachmentsDocumented: beside servers with the very lines of docs/attachments.md,
+// each curl there sends a file.
+func TestAttachmentsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/attachments.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(language string) string {
+		found := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("the page has no %s", language)
+		}
+		return string(found[1])
+	}
+	for name, start := range map[string]func(t *testing.T, port int) *xmpptest.Server{
+		"Prosody": func(t *testing.T, port int) *xmpptest.Server {
+			global := fmt.Sprintf("http_ports = {}\nhttps_ports = { %d }\nhttps_interfaces = { \"127.0.0.1\" }\nhttps_ssl = ssl\nhttp_default_host = \"upload.example.com\"\nhttp_external_url = \"https://127.0.0.1:%[1]d/\"", port)
+			return &xmpptest.StartProsody(t, xmpptest.Options{Global: global, Extra: block("lua")}).Server
+		},
+		"ejabberd": func(t *testing.T, port int) *xmpptest.Server {
+			here := strings.NewReplacer("port: 5443", fmt.Sprintf("port: %d\n    ip: 127.0.0.1", port), "upload.example.com:5443", fmt.Sprintf("127.0.0.1:%d", port))
+			return &xmpptest.StartEjabberd(t, xmpptest.EjabberdOptions{Extra: here.Replace(block("yaml"))}).Server
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, xmpptest.MustFreePort(t))
+			p.Users(t, password, "me@example.com", "user@example.com")
+			runDocumented(t, startPosthorn(t, p).ready(t), p, string(text))
+		})
+	}
+}
+
+// runDocumented runs the lines of a page that send a file, and fetches what is received.
+func runDocumented(t *testing.T, h *posthorn, p *xmpptest.Server, text string) {
+	t.Helper()
+	user := p.MustLogin(t, "user@example.com", password)
+	dir := t.TempDir()
+	for _, name := range []string{"graph.png", "report.pdf", "build.log"} {
+		content := append([]byte("\x89PNG\r\n\x1a\n"), bytes.Repeat([]byte("line\n"), 20000)...)
+		if err := os.WriteFile(filepath.Join(dir, name), content[:100000], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := regexp.MustCompile(`(?m)^    (curl .*)$`).FindAllStringSubmatch(text, -1)
+	if len(lines) < 5 {
+		t.Fatalf("the page has %d lines", len(lines))
+	}
+	for _, line := range lines {
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(line[1], "http://localhost:5288", h.URL)+" --silent --show-error --max-time 60")
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), fmt.Sprintf(`"status":%q`, h.expected.local)) {
+			t.Errorf("%s: %v: %s", line[1], err, out)
+			continue
+		}
+		m := user.MustReceive(t)
+		if content, _ := fetch(t, p, m.OOB); len(content) != 100000 || !strings.HasSuffix(m.Body, m.OOB) {
+			t.Errorf("%s: received %s, with %d bytes", line[1], m.Raw, len(content))
+		}
+	}
 }
