@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -306,3 +307,25 @@ func FuzzURLs(f *testing.F) {
 		}
 	})
 }
+
+// TestMemory: a file does not pass through memory as a whole.
+func TestMemory(t *testing.T) {
+	const size = 32 << 20
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusCreated)
+	})
+	u := newUploader(fakeSlots{slot: place(s.URL)}, rootsOf(s))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := u.Upload(t.Context(), me, message.File{Name: "x", Type: "x/y", Size: size}, zeros{})
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; err != nil || used > size/4 { // TLS of both sides is in it
+		t.Errorf("%d bytes were taken for a file of %d, %v", used, size, err)
+	}
+}
+
+// zeros are without end.
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }
