@@ -25,7 +25,7 @@
 // Users of its hosts can give it commands from their own clients (adhoc.go). What
 // they do it does not know.
 //
-// For a file it asks the upload service of the sender's host for a place (upload.go).
+// For a file it asks the upload service of the sender's host for a place (upload.go, slot.go).
 //
 // Documents: XEP-0114, RFC 6120 (§4 streams, §8 stanzas), XEP-0356 (privilege),
 // XEP-0045 and XEP-0106 (rooms), XEP-0030, XEP-0050, XEP-0092 and XEP-0199 (what

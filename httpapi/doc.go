@@ -22,7 +22,7 @@
 //     fault.Error, whose kind has a row in one table (errors.go), and is written
 //     as a problem (problem.go).
 //
-// One that may have a file (attach.go) goes from 2 to 4, since its body may be large:
+// One that may have a file (attach.go, parcel.go) goes from 2 to 4, since its body may be large:
 // the file goes to disk (spool.go) while the fields are read, and up to the server's
 // upload service between 6 and 7, when nothing but the link is missing in the message.
 //
