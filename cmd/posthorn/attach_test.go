@@ -142,8 +142,15 @@ func testAttachments(t *testing.T, _ uploadServer, p *xmpptest.Server) {
 			t.Log(header["Content-Type"], header["Content-Disposition"])
 		})
 	}
-	if t.Failed() {
-		return
+	send := exec.Command("posthorn", "send", "--attach", filepath.Join(dir, "large"), "user", "by", "send")
+	send.Env = append(os.Environ(), "POSTHORN_URL="+h.URL, "POSTHORN_JID=me@example.com", "POSTHORN_PASSWORD="+password, "HOME="+dir)
+	if out, err := send.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if m := user.MustReceive(t); m.Body != "by send\n"+m.OOB || m.OOB == "" {
+		t.Errorf("received %s", m.Raw)
+	} else if got, _ := fetch(t, p, m.OOB); !bytes.Equal(got, large) {
+		t.Errorf("downloaded %d bytes, other than those that posthorn send sent", len(got))
 	}
 	a, err := h.postPicture("/msg/"+opsRoom(t, p)+"?type=groupchat", nil)
 	if err != nil || a.status != http.StatusCreated || a.Status != "delivered" {
