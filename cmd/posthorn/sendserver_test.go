@@ -66,7 +66,7 @@ func TestSend(t *testing.T) {
 	t.Run("more than is taken", func(t *testing.T) {
 		from := as(h.URL)
 		from.stdin = strings.NewReader(strings.Repeat("x", 1<<20))
-		ends(t, from, 1, "posthorn: send: the body is larger than 65536 bytes\n", "user")
+		ends(t, from, 1, "posthorn: send: the body is larger than 65536 bytes: with ?attach=1 in the URL, text goes as a file\n", "user")
 	})
 	t.Run("a wrong password", func(t *testing.T) {
 		wrong := as(h.URL)
