@@ -155,6 +155,17 @@ func TestSlackSender(t *testing.T) {
 	expectLine(t, d.user, "🟢 Alertmanager: [RESOLVED] (InstanceDown ")
 }
 
+// TestNetdata: its own test of notifications arrives, configured as the page says.
+func TestNetdata(t *testing.T) {
+	d := startDesk(t)
+	d.write(t, "health_alarm_notify.conf", blocks(t, d.page(t, "slack.md"), "conf")[0], 0o600)
+	const script = "/usr/lib/netdata/plugins.d/alarm-notify.sh"
+	d.run(t, "NETDATA_USER_CONFIG_DIR=$PWD NETDATA_CACHE_DIR=$PWD NETDATA_HOST_TAGS= "+script+" test")
+	for _, want := range []string{"🟡 netdata on ", "🔴 netdata on ", "🟢 netdata on "} {
+		expectLine(t, d.user, want)
+	}
+}
+
 // TestSenderScripts: what the page has for tools that call a program.
 func TestSenderScripts(t *testing.T) {
 	d := startDesk(t)
