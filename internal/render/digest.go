@@ -279,10 +279,13 @@ var machine = regexp.MustCompile(`(?:^|[._-])(?:uu|gu|u)?id$|[a-z]I[dD]$|^versio
 // skip reports whether a value is not worth a line, or was said already.
 func (d *digester) skip(name string, value any) bool {
 	said := text(value)
-	if hue, isStatus := hues[strings.ToLower(said)]; machine.MatchString(name) || isStatus && hue == "" || slices.Contains(d.said, said) {
+	if machine.MatchString(name) || slices.Contains(d.said, said) {
 		return true
 	}
-	if isWords(value) {
+	if hue, isStatus := hues[strings.ToLower(said)]; isStatus && hue == "" && slices.Contains(statusNames, plainName(name)) {
+		return true
+	}
+	if isWords(value) && len(d.said) < maxListed {
 		d.said = append(d.said, said)
 	}
 	return false

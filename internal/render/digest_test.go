@@ -30,6 +30,7 @@ func TestDigest(t *testing.T) {
 		{"said twice", `{"title":"a","name":"a","message":"b","text":"b","x":"b"}`, "title: a, text: b"},
 		{"status", `{"message":"a","status":"Critical"}`, "text: a, status: Critical, hue: red"},
 		{"status of no hue", `{"message":"a","level":"info"}`, "text: a"},
+		{"such a word for something else", `{"message":"a","disk":"low","level":"low"}`, "text: a, rest: disk: low"},
 		{"another status", `{"message":"a","status":"OutOfSync"}`, "text: a, rest: status: OutOfSync"},
 		{"a status that is known before one that is not", `{"message":"a","status":"OutOfSync","health":"ok"}`, "text: a, status: ok, hue: green, rest: status: OutOfSync"},
 		{"status nearby", `{"status":"ok","data":{"title":"a","state":"down"}}`, "title: a, status: down, hue: red, rest: status: ok"},
@@ -92,12 +93,17 @@ func TestDigestTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		flat := map[string]any{"title": "x"}
+		for i := range 4 * n {
+			flat[fmt.Sprint("m", i)] = fmt.Sprint(i)
+		}
 		wide := make([]any, n)
 		for i := range wide {
 			wide[i] = map[string]any{"x": map[string]any{"y": []any{int64(i)}}}
 		}
 		start := time.Now()
 		new(run).digest(payload)
+		new(run).digest(flat)
 		new(run).digest(map[string]any{"a": wide, "b": payload})
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s many times takes %v", part, took)
