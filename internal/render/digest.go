@@ -68,7 +68,7 @@ func (r *run) digested(payload any) map[string]string {
 		m["text"] = strings.TrimSpace(text(payload))
 	}
 	if markup.MatchString(m["text"]) {
-		m["text"] = r.markdown(m["text"])
+		m["text"] = r.markdown(cut(maxStyled, m["text"]))
 	}
 	return m
 }

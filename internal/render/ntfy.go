@@ -137,7 +137,10 @@ func ntfyActions(actions any) (links []any) {
 	return links
 }
 
-const maxActions = 3 // as for ntfy itself
+const (
+	maxActions = 3    // as for ntfy itself
+	maxAction  = 2000 // characters of one
+)
 
 // ntfyPart is one part of an action as a header has it: perhaps a name, then a value, in
 // quotes where it has commas or semicolons in it, then one of those.
@@ -145,6 +148,7 @@ var ntfyPart = regexp.MustCompile(`^\s*(?:([-.\w]+)\s*=\s*)?(?:"((?:[^"\\]|\\.)*
 
 // parseActions reads a header such as "view, Open, https://example.com; …".
 func parseActions(s string) (actions []any) {
+	s = head(maxAction*maxActions, s)
 	for s != "" && len(actions) < maxActions {
 		action := make(map[string]any)
 		for i, end := 0, ","; end == ","; i++ {

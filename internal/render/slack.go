@@ -15,7 +15,7 @@ func (r *run) mrkdwn(s string) string { return linksWritten(r.mrkdwnLinked(s)) }
 
 // mrkdwnLinked is the same with links as linked writes them.
 func (r *run) mrkdwnLinked(s string) string {
-	s = allowed(message.UnixLines(s))
+	s = allowed(message.UnixLines(cut(maxStyled, s)))
 	var out strings.Builder
 	for {
 		at := slackCode.FindStringIndex(s)
@@ -130,9 +130,9 @@ var linkParts = regexp.MustCompile("\x01([^\x01-\x03]*)\x02([^\x01-\x03]*)\x03")
 // linksWritten puts addresses behind the texts of their links.
 func linksWritten(s string) string { return linkParts.ReplaceAllString(s, "$1 ($2)") }
 
-// linksBelow takes addresses out of a line, and gives them on lines of their own.
+// linksBelow takes addresses out of a line, and gives the first few on lines of their own.
 func linksBelow(s string) (line string, links []string) {
-	for _, found := range linkParts.FindAllStringSubmatch(s, -1) {
+	for _, found := range linkParts.FindAllStringSubmatch(s, 5) {
 		links = append(links, labelled(strings.Trim(found[1], "*_~`"), found[2]))
 	}
 	return linkParts.ReplaceAllString(s, "$1"), links

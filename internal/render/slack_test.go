@@ -3,6 +3,7 @@ package render
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMrkdwn(t *testing.T) {
@@ -127,4 +128,31 @@ func FuzzTalkative(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSlackLarge: a payload as large as a route takes costs little, since nobody reads
+// more than a few lines of it.
+func TestSlackLarge(t *testing.T) {
+	repeated := func(n int, x any) (list []any) {
+		for range n {
+			list = append(list, x)
+		}
+		return list
+	}
+	word := strings.Repeat("<https://example.com/a|*b*> ", 100)
+	field := map[string]any{"title": word, "value": word, "type": "mrkdwn", "text": word, "url": "https://example.com"}
+	for name, payload := range map[string]map[string]any{
+		"text":        {"text": strings.Repeat(word, 400)},
+		"attachments": {"text": word, "attachments": repeated(300, map[string]any{"text": word, "fields": repeated(10, field)})},
+		"fields":      {"text": word, "attachments": repeated(1, map[string]any{"text": word, "fields": repeated(500, field), "actions": repeated(5000, field)})},
+		"blocks":      {"blocks": repeated(300, map[string]any{"type": "section", "fields": repeated(10, field)})},
+		"elements":    {"blocks": repeated(3, map[string]any{"type": "rich_text", "elements": repeated(100, map[string]any{"type": "rich_text_section", "elements": repeated(100, field)})})},
+		"rows":        {"blocks": repeated(3, map[string]any{"type": "table", "rows": repeated(100, repeated(10, field))})},
+	} {
+		start := time.Now()
+		new(run).slackMessage(payload)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s take %v", name, took)
+		}
+	}
 }

@@ -2,15 +2,27 @@ package render
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
 
-// maxSlack bounds the attachments and the blocks that are shown, as Slack bounds them.
+// maxSlack bounds attachments, blocks and what is in them, as Slack does.
 const maxSlack = 50
+
+// few gives the items that are looked at: none where there is more than enough to read.
+func (m *slackWriter) few(list []any) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, item := range first(maxSlack, list) {
+			if m.out.Len() > maxStyled || !yield(item) {
+				return
+			}
+		}
+	}
+}
 
 // blocks writes Slack's blocks, but for those that ask for something.
 func (m *slackWriter) blocks(list []any) {
-	for _, b := range first(maxSlack, list) {
+	for b := range m.few(list) {
 		elements := each(b, "elements")
 		switch text(get(b, "type")) {
 		case "header":
@@ -44,14 +56,14 @@ func (m *slackWriter) object(o any) string {
 	}
 	s := text(get(o, "text"))
 	if text(get(o, "type")) == "plain_text" {
-		return m.shortCodes(s)
+		return m.shortCodes(cut(maxStyled, s))
 	}
 	return m.mrkdwnLinked(s)
 }
 
 func (m *slackWriter) section(b any) {
 	m.say(m.object(get(b, "text")))
-	for _, f := range each(b, "fields") {
+	for f := range m.few(each(b, "fields")) {
 		m.say(m.sectionField(m.object(f)))
 	}
 	accessory := get(b, "accessory")

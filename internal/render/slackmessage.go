@@ -92,7 +92,7 @@ func (m *slackWriter) title(s string) {
 
 // attachments writes Slack's older form of blocks, and Mattermost's only one.
 func (m *slackWriter) attachments(list []any) {
-	for _, a := range first(maxSlack, list) {
+	for a := range m.few(list) {
 		begin := m.out.Len()
 		m.gap = begin > 0
 		m.attachment(a)
@@ -120,7 +120,7 @@ func (m *slackWriter) attachment(a any) {
 	m.say(m.field(a, "author_name"))
 	m.say(m.field(a, "text"))
 	m.blocks(each(a, "blocks"))
-	for _, f := range each(a, "fields") {
+	for f := range m.few(each(a, "fields")) {
 		m.say(m.labelled(m.field(f, "title"), m.field(f, "value")))
 	}
 	m.address("", get(a, "title_link"))
@@ -173,7 +173,7 @@ func hasAddress(s, address string) bool {
 
 // buttons writes those that lead to an address; others need Slack.
 func (m *slackWriter) buttons(list []any) {
-	for _, b := range list {
+	for b := range m.few(list) {
 		m.address(m.object(get(b, "text")), get(b, "url"))
 	}
 }
