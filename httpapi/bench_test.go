@@ -35,6 +35,9 @@ func (nothing) Deliver(_ context.Context, r message.Request) ([]message.Outcome,
 	return []message.Outcome{{Status: message.Delivered}}, nil
 }
 func (nothing) Find(context.Context, message.JID, string) ([]message.Record, error) { return nil, nil }
+func (nothing) Overview(context.Context, message.JID, int) message.Overview {
+	return message.Overview{}
+}
 
 // BenchmarkRequest is the target's ratio: a request over a connection that
 // stays, to a bare handler and to ours.

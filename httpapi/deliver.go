@@ -87,24 +87,36 @@ type tally struct {
 func (x *exchange) tally(messages []*message.Message, outcomes []message.Outcome) tally {
 	t := tally{status: message.Delivered}
 	for i, o := range outcomes {
-		r := result{To: messages[i].To, Status: o.Status}
-		if o.Err == nil {
+		r, f := x.result(messages[i].To, o)
+		switch r.Status {
+		case refused:
+			t.refused = firstFault(t.refused, f)
+		case failed:
+			t.failed = firstFault(t.failed, f)
+		default:
 			t.sent++
 			t.status = weaker(t.status, o.Status)
-		} else {
-			f := asFault(o.Err)
-			r.Code, r.Detail = f.Kind.String(), x.detail(f)
-			if r.Status = failed; forGood(f.Kind) {
-				r.Status = refused
-				t.refused = firstFault(t.refused, f)
-			} else {
-				t.failed = firstFault(t.failed, f)
-			}
+		}
+		if f != nil {
 			t.err = errors.Join(t.err, f)
 		}
 		t.results = append(t.results, r)
 	}
 	return t
+}
+
+// result tells of one outcome; f is its fault, nil where there is none.
+func (x *exchange) result(to message.JID, o message.Outcome) (r result, f *fault.Error) {
+	r = result{To: to, Status: o.Status}
+	if o.Err == nil {
+		return r, nil
+	}
+	f = asFault(o.Err)
+	r.Code, r.Detail = f.Kind.String(), x.detail(f)
+	if r.Status = failed; forGood(f.Kind) {
+		r.Status = refused
+	}
+	return r, f
 }
 
 // weaker gives the one of two statuses that promises less.

@@ -51,7 +51,7 @@ func rowOf(kind fault.Kind) row {
 func forGood(kind fault.Kind) bool { return rowOf(kind).status < 500 && rowOf(kind).retry == 0 }
 
 // successes are the statuses of the answers that tell of no failure.
-var successes = [...]int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent, http.StatusMultiStatus}
+var successes = [...]int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent, http.StatusMultiStatus, http.StatusNotModified}
 
 // statusLabel is a status as metrics and the log name it.
 func statusLabel(status int) string { return strconv.Itoa(status) }

@@ -61,11 +61,12 @@ type verifier interface {
 
 // A deliverer delivers the messages of one request and says what became of each,
 // in their order, or gives a *fault.Error for them all. Find gives what it knows
-// of those that a sender sent with one id. It is called concurrently, and messages
-// do not change any more.
+// of those that a sender sent with one id, Overview what is kept, with so many of the
+// sender's newest. It is called concurrently, and messages do not change any more.
 type deliverer interface {
 	Deliver(ctx context.Context, r message.Request) ([]message.Outcome, error)
 	Find(ctx context.Context, sender message.JID, id string) ([]message.Record, error)
+	Overview(ctx context.Context, sender message.JID, newest int) message.Overview
 }
 
 // A Handler answers posthorn's requests. Immutable after New, save for what is
@@ -81,8 +82,11 @@ type Handler struct {
 	rates      *quota.Table[message.JID] // nil: any number of messages
 	tokenRates *quota.Table[string]      // by the tokens' hashes
 	unlisted   sync.Once                 // an unlisted proxy is warned of
-	docs       func() []byte             // the page of the API
+	openapi    *asset                    // openapi.yaml
+	docs       func() *asset             // the page of that
 	berths     *berths                   // for files
+	files      map[string]*asset         // of the page; "": the page itself
+	memory     *memory
 	metrics    *metrics
 }
 
@@ -101,8 +105,10 @@ func New(options Options, v verifier, d deliverer, t tokenKeeper) *Handler {
 		tokenRates: newTokenRates(),
 		berths:     newBerths(),
 		metrics:    newMetrics(options.Metrics),
+		memory:     newMemory(),
 	}
-	h.docs = h.docsOf()
+	h.openapi, h.docs = newDocs(h.base)
+	h.files = newAssets(h.base)
 	for _, origin := range options.CORSOrigins {
 		h.origins[strings.ToLower(origin)] = true
 	}
@@ -182,12 +188,21 @@ func (x *exchange) serve() error {
 		return x.health(http.StatusOK)
 	case readyPage:
 		return x.ready()
-	case openAPIPage, docsPage, docsStylePage:
-		return x.describe(target)
+	case openAPIPage:
+		x.replyAsset(x.openapi)
+		return nil
+	case docsPage:
+		x.replyAsset(x.docs())
+		return nil
 	case lookupPage:
 		return x.lookup(target)
 	case tokensPage, tokenPage:
 		return x.manageTokens(target)
+	case statusPage:
+		return x.tellStatus()
+	case homePage, filePage:
+		x.replyAsset(x.files[target.id])
+		return nil
 	}
 	return x.send(target)
 }

@@ -143,6 +143,18 @@ func (d *fakeDeliverer) Find(_ context.Context, sender message.JID, id string) (
 	return found, d.err
 }
 
+// Overview gives the records of the sender as they stand, which is the newest first.
+func (d *fakeDeliverer) Overview(_ context.Context, sender message.JID, newest int) (o message.Overview) {
+	for _, r := range d.records {
+		o.Kept++
+		if r.From == sender && o.Own < newest {
+			o.Own++
+			o.Newest = append(o.Newest, r)
+		}
+	}
+	return o
+}
+
 // take gives the messages so far, in the order of their recipients.
 func (d *fakeDeliverer) take() []message.Message {
 	d.mu.Lock()

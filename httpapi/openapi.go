@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	_ "embed"
-	"fmt"
 	"html/template"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -21,41 +19,19 @@ var (
 	openAPI []byte
 	//go:embed api/docs.html.tmpl
 	docsTemplate string
-	//go:embed api/docs.css
-	docsStyle []byte
 )
 
-// docsPolicy lets the page load nothing but its style.
-const docsPolicy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-// ownOpenAPI is the document with the path that messages have here.
-func (h *Handler) ownOpenAPI() []byte {
-	return bytes.ReplaceAll(openAPI, []byte("\n  /msg/{to}:"), []byte("\n  "+h.base+"/{to}:"))
-}
-
-// describe answers with the document, or the page of it.
-func (x *exchange) describe(t target) error {
-	switch t.page {
-	case openAPIPage:
-		x.replyFile("application/yaml", x.ownOpenAPI()) // RFC 9512
-	case docsStylePage:
-		x.replyFile("text/css; charset=utf-8", docsStyle)
-	default:
-		x.w.Header().Set("Content-Security-Policy", docsPolicy)
-		x.replyFile("text/html; charset=utf-8", x.docs())
-	}
-	return nil
-}
-
-// docsOf makes the page once: it is the same for everybody.
-func (h *Handler) docsOf() func() []byte {
-	return sync.OnceValue(func() []byte {
+// newDocs makes the document, with the path that messages have here, and, when somebody
+// asks for the first time, the page of it.
+func newDocs(base string) (openapi *asset, docs func() *asset) {
+	own := bytes.ReplaceAll(openAPI, []byte("\n  /msg/{to}:"), []byte("\n  "+base+"/{to}:"))
+	return stored("application/yaml", own), sync.OnceValue(func() *asset { // RFC 9512
 		var page bytes.Buffer
 		var doc document
 		// Both are our own files, which a test reads.
-		_ = yaml.Unmarshal(h.ownOpenAPI(), &doc)
+		_ = yaml.Unmarshal(own, &doc)
 		_ = template.Must(template.New("docs").Parse(docsTemplate)).Execute(&page, &doc)
-		return page.Bytes()
+		return stored("text/html; charset=utf-8", page.Bytes())
 	})
 }
 
@@ -261,13 +237,3 @@ func paragraphs(text string) (all []paragraph) {
 }
 
 func (o operation) Paragraphs() []paragraph { return paragraphs(o.Description) }
-
-// replyFile answers with bytes that are the same for everybody.
-func (x *exchange) replyFile(contentType string, data []byte) {
-	x.status = http.StatusOK
-	header := x.w.Header()
-	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", fmt.Sprint(len(data)))
-	x.w.WriteHeader(x.status)
-	_, _ = x.w.Write(data)
-}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -70,18 +69,27 @@ func (x *exchange) detail(f *fault.Error) string {
 }
 
 // reply writes a whole answer, as JSON with a line feed at its end, for those
-// who read it in a terminal.
+// who read it in a terminal, or as a page for those who posted a page's form.
 func (x *exchange) reply(status int, contentType string, body any) {
-	x.status = status
+	if x.forPerson() {
+		x.replyPage(status, body)
+		return
+	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false) // it is no page: nosniff and the type say so
 	_ = encoder.Encode(body)     // our own plain structs always encode
+	x.write(status, contentType, out.Bytes())
+}
+
+// write writes a whole answer.
+func (x *exchange) write(status int, contentType string, body []byte) {
+	x.status = status
 	header := x.w.Header()
 	header.Set("Content-Type", contentType)
-	header.Set("Content-Length", strconv.Itoa(out.Len()))
+	header.Set("Content-Length", strconv.Itoa(len(body)))
 	x.w.WriteHeader(status)
-	_, _ = x.w.Write(out.Bytes()) // a client that went away cannot be told so
+	_, _ = x.w.Write(body) // a client that went away cannot be told so
 }
 
 // replyNothing answers that there is nothing to say.
@@ -95,12 +103,7 @@ func (x *exchange) replyNothing() {
 
 // replyText writes a whole answer of plain text.
 func (x *exchange) replyText(status int, text string) {
-	x.status = status
-	header := x.w.Header()
-	header.Set("Content-Type", "text/plain; charset=utf-8")
-	header.Set("Content-Length", strconv.Itoa(len(text)))
-	x.w.WriteHeader(status)
-	_, _ = io.WriteString(x.w, text)
+	x.write(status, "text/plain; charset=utf-8", []byte(text))
 }
 
 // oneLine keeps a detail on the one line that it promises to be.

@@ -150,7 +150,7 @@ func TestRefused(t *testing.T) {
 		{"DELETE", call{method: "DELETE", path: "/rest"}, 405, "POST, PUT, OPTIONS"},
 		{"lower case", call{method: "post"}, 405, "POST, PUT, OPTIONS"},
 		{"POST to health", call{method: "POST", path: "/healthz"}, 405, "GET, HEAD, OPTIONS"},
-		{"no page", call{method: "GET", path: "/"}, 404, "nothing at this path"},
+		{"no page", call{method: "GET", path: "/none"}, 404, "nothing at this path"},
 	}
 	for _, name := range []string{"body", "text", "message", "msg", "content", "subject", "title", "type", "id", "lang", "html", "replace", "nick", "thread", "oob", "ttl", "to"} {
 		wrong := []string{"true", "[1]"}

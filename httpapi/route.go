@@ -17,14 +17,16 @@ const (
 	restPage    page = "rest"
 	hookPage    page = "hook"
 
-	openAPIPage   page = "openapi.yaml"
-	docsPage      page = "docs"
-	docsStylePage page = "docs.css"
-	healthPage    page = "health"
-	readyPage     page = "ready"
-	lookupPage    page = "lookup"
-	tokensPage    page = "tokens"
-	tokenPage     page = "token"
+	openAPIPage page = "openapi.yaml"
+	docsPage    page = "docs"
+	healthPage  page = "health"
+	readyPage   page = "ready"
+	lookupPage  page = "lookup"
+	tokensPage  page = "tokens"
+	tokenPage   page = "token"
+	statusPage  page = "status"
+	homePage    page = "home"
+	filePage    page = "file"
 )
 
 // sends reports whether the page takes messages.
@@ -36,8 +38,10 @@ func (p page) tells() bool { return p == healthPage || p == readyPage }
 // allow lists the page's methods, as the header Allow does (RFC 9110 §10.2.1).
 func (p page) allow() string {
 	switch p {
-	case healthPage, readyPage, lookupPage, openAPIPage, docsPage, docsStylePage:
+	case healthPage, readyPage, lookupPage, statusPage, filePage, openAPIPage, docsPage:
 		return "GET, HEAD, OPTIONS"
+	case homePage: // POST and PUT lead to a webhook
+		return "GET, HEAD, POST, PUT, OPTIONS"
 	case tokensPage:
 		return "GET, HEAD, POST, OPTIONS"
 	case tokenPage:
@@ -56,18 +60,18 @@ type target struct {
 
 	template string // of a webhook
 	token    string // by which its sender is known; "": there is none in the path
-	id       string // of the message that is asked about, or the name of a token
+	id       string // of the message that is asked about, or the name of a token or a file
 }
 
 // route takes a path apart, of which escapes are left as they came.
 func (h *Handler) route(method, path string) (target, error) {
 	path = "/" + strings.Trim(path, "/")
-	switch path {
-	case "/":
-		if h.base != "" && (method == http.MethodPost || method == http.MethodPut) {
-			// Some clients of ntfy take a server's name, and no path.
-			return target{page: hookPage, template: "ntfy"}, nil
+	if h.base != "" {
+		if t, found := h.routeHome(method, path); found {
+			return t, nil
 		}
+	}
+	switch path {
 	case "/healthz":
 		return target{page: healthPage}, nil
 	case "/readyz":
@@ -78,8 +82,6 @@ func (h *Handler) route(method, path string) (target, error) {
 		return target{page: openAPIPage}, nil
 	case "/docs":
 		return target{page: docsPage}, nil
-	case "/docs/style.css":
-		return target{page: docsStylePage}, nil
 	case "/tokens":
 		return target{page: tokensPage}, nil
 	}
@@ -100,6 +102,24 @@ func (h *Handler) route(method, path string) (target, error) {
 		return pathTarget(messagePage, "", rest)
 	}
 	return target{}, fault.New(fault.NoSuchPage, "there is nothing at this path: messages go to %s/user@example.com", h.base)
+}
+
+// routeHome finds the page for people and what it needs, which are there where a path
+// at the root does not name a recipient.
+func (h *Handler) routeHome(method, path string) (t target, found bool) {
+	name, isFile := strings.CutPrefix(path, "/page/")
+	switch {
+	case path == "/" && (method == http.MethodPost || method == http.MethodPut):
+		// Some clients of ntfy take a server's name, and no path.
+		return target{page: hookPage, template: "ntfy"}, true
+	case path == "/":
+		return target{page: homePage}, true
+	case path == "/status":
+		return target{page: statusPage}, true
+	case isFile && h.files[name] != nil:
+		return target{page: filePage, id: name}, true
+	}
+	return target{}, false
 }
 
 // namedTarget reads what the page is about.

@@ -65,6 +65,7 @@ func (x *exchange) deliver(request message.Request) error {
 		return err
 	}
 	outcomes, err := x.deliverer.Deliver(x.r.Context(), request)
+	x.remember(request.Messages, outcomes, err)
 	if err != nil {
 		return err
 	}

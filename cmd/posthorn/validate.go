@@ -89,7 +89,7 @@ func (c *config) validateHTTP(found *mistakes) {
 	switch path := strings.TrimRight(c.HTTP.Path, "/"); {
 	case path != "" && path[0] != '/':
 		found.add("http.path", "is %q and has to begin with a slash", c.HTTP.Path)
-	case slices.Contains([]string{"/healthz", "/readyz", "/rest", "/messages", "/tokens", "/hook", "/docs"}, path):
+	case slices.Contains([]string{"/healthz", "/readyz", "/rest", "/messages", "/tokens", "/hook", "/docs", "/status", "/page"}, path):
 		found.add("http.path", "is %q, which leads elsewhere: take another", c.HTTP.Path)
 	}
 	for i, origin := range c.HTTP.CORSOrigins {

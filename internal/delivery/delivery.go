@@ -26,6 +26,7 @@ package delivery
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -374,6 +375,19 @@ func (d *Delivery) Find(ctx context.Context, sender message.JID, id string) (fou
 
 // maxFound bounds what is read of one id: twice what one request can send.
 const maxFound = 200
+
+// Overview gives how much is kept, and the newest records of a sender, at most so many
+// and none while the store fails. What was neither sent nor kept is not among them.
+func (d *Delivery) Overview(ctx context.Context, sender message.JID, newest int) (o message.Overview) {
+	if d.keeper == nil {
+		return o
+	}
+	o.Kept, _ = d.depth()
+	o.Own = d.ownDepth(sender)
+	records, _ := d.keeper.Select(ctx, message.Query{From: sender, Newest: true, Limit: newest})
+	o.Newest = slices.DeleteFunc(records, func(r message.Record) bool { return r.State == message.Failed })
+	return o
+}
 
 // record makes what would be kept of m.
 func (d *Delivery) record(m *message.Message, seq int64) message.Record {

@@ -772,3 +772,31 @@ func TestFind(t *testing.T) {
 		}
 	})
 }
+
+// TestOverview: numbers of everybody's, records of one's own, and less while the keeper
+// fails.
+func TestOverview(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		h.stream.cut(false)
+		for _, id := range []string{"1", "2", "3"} {
+			h.sendNow(me, you, id)
+		}
+		h.sendNow(you, me, "4")
+		o := h.Overview(t.Context(), me, 2)
+		want(t, "counts", [2]int{o.Kept, o.Own}, [2]int{4, 3})
+		if len(o.Newest) != 2 || o.Newest[0].ID != "3" || o.Newest[1].ID != "2" {
+			t.Errorf("the newest are %v", o.Newest)
+		}
+		want(t, "a stranger's", h.Overview(t.Context(), "other@example.com", 2).Own, 0)
+		h.keeper.fail("Select", true)
+		o = h.Overview(t.Context(), me, 2)
+		want(t, "counts", [2]int{o.Kept, o.Own}, [2]int{4, 3})
+		want(t, "records", len(o.Newest), 0)
+		h.keeper.fail("Select", false)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, nil, nil)
+		defer h.stop()
+		want(t, "without a keeper", h.Overview(t.Context(), me, 2).Kept, 0)
+	})
+}

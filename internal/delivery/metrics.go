@@ -50,6 +50,16 @@ func (d *Delivery) depth() (n int, bytes int64) {
 	return n, d.kept
 }
 
+// ownDepth gives how many messages of one sender are kept.
+func (d *Delivery) ownDepth(sender message.JID) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.accounts[sender]; a != nil {
+		return a.records
+	}
+	return 0
+}
+
 // oldest is the age of the oldest message that is kept.
 func (d *Delivery) oldest() time.Duration {
 	if n, _ := d.depth(); n == 0 {

@@ -108,3 +108,10 @@ type Pile struct {
 	Count    int
 	Size     int64 // bytes that they count for
 }
+
+// An Overview is what one sender may know of what is kept.
+type Overview struct {
+	Kept   int      // messages that are still to be sent, of everybody
+	Own    int      // of them the sender's
+	Newest []Record // that the sender sent, the newest first, with or without an outcome
+}

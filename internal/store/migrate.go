@@ -55,6 +55,12 @@ var migrations = []string{
 	);
 	CREATE INDEX originals_sender ON originals (sender, expires);
 	CREATE INDEX originals_expires ON originals (expires)`,
+
+	// Where two indexes would do, SQLite takes the one that was made last, and that of a
+	// line has to stay the one without what is over.
+	`CREATE INDEX messages_sender ON messages (sender, seq);
+	DROP INDEX messages_line;
+	CREATE INDEX messages_line ON messages (sender, seq) WHERE state = 'queued'`,
 }
 
 // open is the condition of records that are pending.

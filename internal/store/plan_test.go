@@ -24,6 +24,7 @@ func TestPlans(t *testing.T) {
 		{"a message, as delivery asks", message.Query{From: me, ID: "id", Newest: true, Limit: 200}, "messages_id (id=? AND sender=?)"},
 		{"a message of anybody", message.Query{ID: "id"}, "messages_id (id=?)"},
 		{"a pending message of anybody", message.Query{ID: "id", Open: true, After: 1, Limit: 256}, "messages_id (id=?)"},
+		{"a sender's newest", message.Query{From: me, Newest: true, Limit: 20}, "messages_sender (sender=?)"},
 		{"a request", message.Query{Scope: "scope"}, "messages_scope (scope=?)"},
 		{"the oldest", message.Query{Open: true, Limit: 1}, "messages_open"},
 		{"a page of what is pending", message.Query{Open: true, After: 1, Limit: 256}, "messages_open (seq>?)"},
