@@ -5,15 +5,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"posthorn/internal/xmpptest"
 )
 
 // startBrowser runs Debian's Chromium for the length of the test. It finds nothing but
@@ -24,7 +30,7 @@ func startBrowser(t *testing.T) context.Context {
 		chromedp.ExecPath("chromium"),
 		chromedp.NoSandbox, // which root cannot have
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("lang", "en-US"),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
@@ -43,45 +49,95 @@ type tab struct {
 	url string
 
 	mu         sync.Mutex
-	requested  []string // the addresses of what was loaded
-	complaints []string // of the browser, such as of what the page may not do
+	requested  []string // the addresses of what was asked for
+	complaints []string // of the browser: what the page may not do, and what broke
+	dialogs    int      // in which the browser asked for a password
+	answer     *fetch.AuthChallengeResponse
 }
 
 // tabPatience bounds what is waited for: far more than it takes.
 const tabPatience = 20 * time.Second
 
+// openTab opens the page in a tab of its own.
 func openTab(t *testing.T, browser context.Context, url string) *tab {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(closeTab)
-	tb := &tab{t: t, ctx: ctx, url: url}
-	if err := chromedp.Do(ctx); err != nil {
+	tb := &tab{t: t, ctx: ctx, url: url, answer: &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}}
+	if err := chromedp.Do(ctx); err != nil { // with a timeout, the tab would end with it
 		t.Fatal(err)
 	}
 	if err := chromedp.Listen(ctx, tb.hear); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() && ctx.Err() == nil {
-			t.Logf("the page has:\n%s", tb.text("body"))
-			tb.shoot("failed")
-		}
-	})
+	yes := true
+	tell(tb, fetch.Enable, fetch.EnableParams{HandleAuthRequests: &yes})
+	t.Cleanup(tb.check)
+	tb.visit()
 	return tb
 }
 
+// check is true of everything that the page does.
+func (tb *tab) check() {
+	if tb.t.Failed() {
+		shown, _ := chromedp.Run(tb.ctx, chromedp.Evaluate[string]("document.body.innerText"))
+		tb.t.Logf("the page shows:\n%s", shown)
+	}
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	for _, address := range tb.requested {
+		if !strings.HasPrefix(address, tb.url+"/") || strings.Contains(address, password) {
+			tb.t.Errorf("the page asked for %s", address)
+		}
+	}
+	for _, c := range tb.complaints {
+		tb.t.Errorf("the browser complains: %s", c)
+	}
+}
+
+// hear takes the browser's events, which it must not hold up.
 func (tb *tab) hear(event any) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
-		tb.requested = append(tb.requested, e.Request.URL)
-	case *cdplog.EventEntryAdded:
-		tb.complaints = append(tb.complaints, e.Entry.Text)
+		if e.Request.URL != "about:blank" {
+			tb.requested = append(tb.requested, e.Request.URL)
+		}
+	case *cdplog.EventEntryAdded: // that an answer was no success is one too, and is no matter
+		if e.Entry.Source != cdplog.EntrySourceNetwork {
+			tb.complaints = append(tb.complaints, e.Entry.Text)
+		}
+	case *runtime.EventExceptionThrown:
+		tb.complaints = append(tb.complaints, e.ExceptionDetails.Text+" "+e.ExceptionDetails.Exception.Description)
+	case *fetch.EventRequestPaused:
+		go func() {
+			_, _ = chromedp.Call(tb.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: e.RequestID})
+		}()
+	case *fetch.EventAuthRequired:
+		tb.dialogs++
+		answer := tb.answer
+		go func() {
+			_, _ = chromedp.Call(tb.ctx, fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{RequestID: e.RequestID, AuthChallengeResponse: answer})
+		}()
 	}
 }
 
-// do runs what a person does, or fails the test.
+// asked gives how often the browser itself has asked for a password.
+func (tb *tab) asked() int {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	return tb.dialogs
+}
+
+// answers says what is typed when the browser itself asks.
+func (tb *tab) answers(account, word string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.answer = &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: account, Password: word}
+}
+
+// do does what a person does, or fails the test.
 func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	tb.t.Helper()
 	ctx, cancel := context.WithTimeout(tb.ctx, tabPatience)
@@ -91,11 +147,33 @@ func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// visit opens the page.
-func (tb *tab) visit() *tab {
+// tell sends the browser a command.
+func tell[P, R any](tb *tab, c cdp.Command[P, R], params P) R {
+	tb.t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, tabPatience)
+	defer cancel()
+	result, err := chromedp.Call(ctx, c, params)
+	if err != nil {
+		tb.t.Fatal(err)
+	}
+	return result
+}
+
+// evaluate gives what an expression is on the page.
+func evaluate[T any](tb *tab, expression string) T {
+	tb.t.Helper()
+	ctx, cancel := context.WithTimeout(tb.ctx, tabPatience)
+	defer cancel()
+	got, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		tb.t.Fatalf("%.200s: %v", expression, err)
+	}
+	return got
+}
+
+func (tb *tab) visit() {
 	tb.t.Helper()
 	tb.do(chromedp.Navigate(tb.url + "/"))
-	return tb
 }
 
 // fill types a text into a field, in place of what was there.
@@ -104,20 +182,20 @@ func (tb *tab) fill(id, text string) {
 	tb.do(chromedp.WaitVisible(chromedp.ID(id)), chromedp.Evaluate[chromedp.Void](fmt.Sprintf("document.getElementById(%q).select()", id)), chromedp.KeyEvent(text))
 }
 
+// press clicks on the first element that the selector finds.
 func (tb *tab) press(selector string) {
 	tb.t.Helper()
 	tb.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
-// see waits until an element shows a text.
+// see waits until an element shows a text. The page may be another one by then.
 func (tb *tab) see(selector, text string) {
 	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, tabPatience)
-	defer cancel()
-	expression := fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text)
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
-		tb.t.Fatalf("%s does not show %q: %v", selector, text, err)
-	}
+	shown := fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector)
+	xmpptest.Wait(tb.t, tabPatience, fmt.Sprintf("%s shows %q", selector, text), func() bool {
+		got, err := chromedp.Run(tb.ctx, chromedp.Evaluate[string](shown))
+		return err == nil && strings.Contains(got, text)
+	})
 }
 
 // text gives what an element shows.
@@ -126,18 +204,6 @@ func (tb *tab) text(selector string) string {
 	return evaluate[string](tb, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
 }
 
-func evaluate[T any](tb *tab, expression string) T {
-	tb.t.Helper()
-	ctx, cancel := context.WithTimeout(tb.ctx, tabPatience)
-	defer cancel()
-	got, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		tb.t.Fatalf("%s: %v", expression, err)
-	}
-	return got
-}
-
-// signIn signs in, and waits until that is done.
 func (tb *tab) signIn(account, word string) {
 	tb.t.Helper()
 	tb.fill("account", account)
@@ -145,40 +211,75 @@ func (tb *tab) signIn(account, word string) {
 	tb.press("#sign-in-form button")
 }
 
-// look sets the size of the window and the scheme of colours.
-func (tb *tab) look(width, height int64, scheme string) {
+func (tb *tab) send(to, body string) {
 	tb.t.Helper()
-	tb.do(chromedp.EmulateViewport(width, height, chromedp.EmulateScale(2)), chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		return err
-	}))
+	tb.fill("to", to)
+	tb.fill("body", body)
+	tb.press("#write-form button")
 }
 
-// shoot writes a picture of the whole page to tmp/page, for people to look at.
+// hurry lets the page look how posthorn is, as it does when somebody comes back to it.
+func (tb *tab) hurry() {
+	tb.t.Helper()
+	tb.do(chromedp.Evaluate[chromedp.Void]("document.dispatchEvent(new Event('visibilitychange'))"))
+}
+
+// A view is how somebody looks at the page.
+type view struct {
+	name          string
+	width, height int64
+	scheme        string // of colours
+}
+
+var views = []view{
+	{"desk light", 1280, 800, "light"}, {"desk dark", 1280, 800, "dark"},
+	{"phone light", 390, 844, "light"}, {"phone dark", 390, 844, "dark"},
+}
+
+func (tb *tab) look(v view) {
+	tb.t.Helper()
+	tb.do(chromedp.EmulateViewport(v.width, v.height))
+	tell(tb, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: v.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+}
+
+// shoot takes pictures of the page, for people to look at, in tmp/page, and looks at what
+// a program can see: that all can be read, and nothing stands beside the page.
 func (tb *tab) shoot(name string) {
 	tb.t.Helper()
-	picture, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		tb.t.Fatal(err)
+	for _, v := range append(slices.Clone(views), view{"narrow", 320, 640, "light"}) {
+		tb.look(v)
+		picture, err := chromedp.Run(tb.ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			tb.t.Fatal(err)
+		}
+		writePicture(tb.t, name+" "+v.name, picture)
+		for _, line := range evaluate[[]string](tb, contrast(tb.t)) {
+			tb.t.Errorf("%s, %s: too faint: %s", name, v.name, line)
+		}
+		if wide := evaluate[int64](tb, "document.documentElement.scrollWidth"); wide > v.width {
+			tb.t.Errorf("%s, %s: the page is %d wide", name, v.name, wide)
+		}
 	}
+	tb.look(views[0])
+}
+
+func writePicture(t *testing.T, name string, picture []byte) {
+	t.Helper()
 	folder := filepath.Join("..", "..", "tmp", "page")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		tb.t.Fatal(err)
+		t.Fatal(err)
 	}
-	file := strings.NewReplacer("/", "-", " ", "-").Replace(name) + ".png"
-	if err := os.WriteFile(filepath.Join(folder, file), picture, 0o644); err != nil {
-		tb.t.Fatal(err)
+	file := filepath.Join(folder, strings.ReplaceAll(name, " ", "-")+".png")
+	if err := os.WriteFile(file, picture, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// shootAll does so on a desk and a phone, in light and dark.
-func (tb *tab) shootAll(name string) {
-	tb.t.Helper()
-	for _, scheme := range []string{"light", "dark"} {
-		for device, size := range map[string][2]int64{"desk": {1280, 800}, "phone": {390, 844}} {
-			tb.look(size[0], size[1], scheme)
-			tb.shoot(name + " " + device + " " + scheme)
-		}
+func contrast(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/page/contrast.js")
+	if err != nil {
+		t.Fatal(err)
 	}
-	tb.look(1280, 800, "light")
+	return string(text)
 }

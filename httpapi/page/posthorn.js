@@ -20,7 +20,8 @@ export class Problem extends Error {
   }
 }
 
-const silence = { detail: "posthorn does not answer. Is it running, and are you online?" };
+// What was asked for may have been done all the same.
+const silence = { code: "unconfirmed", detail: "No answer from posthorn. Is it running, and are you online?" };
 
 // A minute is as long as posthorn takes at most.
 const patience = 70_000;
@@ -45,7 +46,7 @@ export async function ask(method, path, content) {
     response = await fetch(path, request);
     answer = response.status === 204 ? {} : await response.json();
   } catch {
-    throw new Problem(response ? { status: response.status, detail: `The answer is not posthorn's, but ${response.status}.` } : silence);
+    throw new Problem(response ? { ...silence, status: response.status, detail: `The answer, ${response.status}, is not one of posthorn's.` } : silence);
   }
   if (!response.ok) throw new Problem({ ...answer, status: response.status });
   return answer;
