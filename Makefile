@@ -43,7 +43,9 @@ fuzz: deps ## fuzz each target for FUZZTIME (10s)
 soak: deps ## run the tests that take long too
 	CGO_ENABLED=1 go test -race -count=1 -tags soak -timeout 60m ./...
 
-demo: deps build ## show a message on its way from curl through a real Prosody (ONCE=1: and end)
+demo: ## show a message on its way from curl through a real Prosody (ONCE=1: and end)
+	@.ci/deps demo
+	@$(MAKE) --no-print-directory build
 	go build -buildvcs=false -o bin/demo ./internal/xmpptest/demo
 	bin/demo -posthorn bin/posthorn $(if $(ONCE),-once)
 

@@ -26,8 +26,12 @@
 // the file goes to disk (spool.go) while the fields are read, and up to the server's
 // upload service between 6 and 7, when nothing but the link is missing in the message.
 //
+// The page for people (page.go) is files that are served as they are. Its script asks
+// what every client may ask, and /status (status.go), which tells who is signed in how
+// posthorn is, and what became of their last messages (memory.go).
+//
 // It implements HTTP semantics (RFC 9110), Basic authentication (RFC 7617), the
-// client's address behind proxies (RFC 7239), problem details (RFC 9457), JSON
+// client's address behind proxies (RFC 7239), HSTS (RFC 6797), problem details (RFC 9457), JSON
 // (RFC 8259), multipart/form-data (RFC 7578), links to files (XEP-0066), encoded words (RFC 2047) in the
 // subject's header, and the fetch standard's CORS protocol.
 package httpapi

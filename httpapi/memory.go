@@ -120,7 +120,8 @@ func (m *memory) lastHour(now time.Time) (of minutes) {
 }
 
 // remember puts what became of a request's messages into the memory; err is of them
-// all. Addresses and ids are copied, or they would hold on to the whole request.
+// all. Addresses and ids are copied, or they would hold on to the whole request, of which
+// they are parts, and to the password in it.
 func (x *exchange) remember(messages []*message.Message, outcomes []message.Outcome, err error) {
 	now := time.Now()
 	list := make([]outcome, len(messages))

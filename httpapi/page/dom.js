@@ -17,9 +17,8 @@ export function show(visible, ...ids) {
 
 // say puts a text where a screen reader announces it, and a failure in its colour.
 export function say(id, text, failed = false) {
-  const place = byID(id);
-  place.className = text && failed ? "note bad" : "note";
-  place.textContent = text;
+  byID(id).className = failed ? "note bad" : "quiet";
+  byID(id).textContent = text;
 }
 
 const words = new Map();

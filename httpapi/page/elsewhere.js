@@ -31,7 +31,7 @@ export function use(newAccount, newToken = "TOKEN") {
 export function update() {
   const tool = Array.from(tools).find((t) => t.checked).value;
   byID("snippet").textContent = snippets[tool](sample());
-  const missing = token === "TOKEN" ? "TOKEN is for you to make, below. " : "";
+  const missing = token === "TOKEN" ? "Make a token below, for the place of TOKEN. " : "";
   byID("snippet-note").textContent = missing + (notes[tool] ?? "");
 }
 

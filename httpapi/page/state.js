@@ -36,7 +36,7 @@ function outcome({ to, time, status, code, detail }) {
   const word = wordFor(code, status);
   const at = element("time", "quiet", clock(new Date(time)));
   at.dateTime = time;
-  const item = element("li", "", element("p", "row", element("span", "to", to), element("b", word.mood, word.title), at));
+  const item = element("li", "", element("p", "row", element("span", "to", to), element("span", "", element("b", word.mood, word.title), " ", at)));
   if (detail && word.mood === "bad") item.append(element("p", "detail quiet", detail));
   return item;
 }

@@ -79,7 +79,7 @@ func demo(ctx context.Context, binary string, once bool) (err error) {
 	if once {
 		return nil
 	}
-	say("\nTry it yourself; Ctrl-C ends it:\n\n  %s\n", shell(curl(posthorn.address)))
+	say("\nTry it yourself, or open http://%s/ and sign in as %s with %s; Ctrl-C ends it:\n\n  %s\n", posthorn.address, sender, password, shell(curl(posthorn.address)))
 	return printArriving(ctx, user, posthorn)
 }
 
