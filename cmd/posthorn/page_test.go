@@ -15,6 +15,7 @@ import (
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -219,7 +220,6 @@ func testPageElsewhere(t *testing.T, browser context.Context, p *xmpptest.Server
 	tb.press("#token-form button")
 	tb.see("#snippet", "ph_")
 	const text = "it's 95% full\nsee $HOME and \"that\" \\ `x`"
-	tb.fill("to", "user@example.com/phone")
 	tb.fill("to", "user")
 	tb.fill("body", text)
 	snippets := make(map[string]string)
@@ -230,9 +230,18 @@ func testPageElsewhere(t *testing.T, browser context.Context, p *xmpptest.Server
 			t.Errorf("%s has the password", tool)
 		}
 	}
-	tb.press("#copy-snippet")
-	tb.see("#copy-snippet", "Copied")
-	tb.do(chromedp.Evaluate[chromedp.Void]("document.getElementById('body').select()"), chromedp.KeyEvent("v", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+	for _, before := range []string{"", "Object.defineProperty(navigator, 'clipboard', {value: undefined})"} { // as without encryption
+		tb.fill("body", text)
+		tb.do(chromedp.Evaluate[chromedp.Void](before))
+		tb.press("#copy-snippet")
+		tb.see("#copy-snippet", "Copied")
+		tb.see("#copy-snippet", "Copy")
+		tb.fill("body", "-")
+		tb.do(chromedp.Evaluate[chromedp.Void]("document.getElementById('body').select()"), paste)
+		if got := evaluate[string](tb, "document.getElementById('body').value"); got != snippets["curl"] {
+			t.Errorf("what was copied is %q", got)
+		}
+	}
 	shell(t, snippets["curl"])
 	expect(t, user, "me@example.com", text)
 	line, found := strings.CutPrefix(snippets["cron"], "0 6 * * * ")
@@ -274,6 +283,9 @@ func testPageElsewhere(t *testing.T, browser context.Context, p *xmpptest.Server
 	tb.fill("to", "ops@"+rooms)
 	tb.see("#snippet", "/msg/ops@"+rooms+"?type=groupchat'")
 }
+
+// paste puts what was copied where the focus is.
+var paste = chromedp.KeyEvent("v", chromedp.KeyModifiers(chromedp.ModifierCtrl), func(p *input.DispatchKeyEventParams) { p.Commands = []string{"paste"} })
 
 // shell runs a command as a shell does.
 func shell(t *testing.T, line string) {
