@@ -441,7 +441,7 @@ func testPageAway(t *testing.T, browser context.Context, p *xmpptest.Server, h *
 	}
 	tb.send("user", "to nobody")
 	tb.see("#outcome", "No answer from posthorn")
-	tb.see("#stream", "posthorn does not answer")
+	tb.see("#stream", "no answer")
 	tb.shoot("posthorn-down")
 	h.start(t)
 	h.ready(t)

@@ -6,7 +6,7 @@ const streams = {
   up: ["good", "connected"],
   down: ["bad", "not connected"],
   refused: ["bad", "refuses posthorn: for its administrator to change"],
-  silent: ["bad", "unknown: posthorn does not answer"],
+  silent: ["bad", "unknown: no answer"],
 };
 
 // tell shows a report of /status.
