@@ -129,7 +129,7 @@ func New(opts Options) *Component {
 	c.desk = &desk{commands: opts.Commands, busy: make(map[message.JID]struct{})}
 	_, _ = rand.Read(c.desk.key[:]) // never fails: crypto/rand ends the program instead
 	c.greeter.hinted = make(map[message.JID]time.Time)
-	c.metrics = newMetrics(opts.Metrics, c.queue, c.rooms)
+	c.metrics = newMetrics(opts.Metrics, c.queue, c.rooms, c.muteWhileUp)
 	return c
 }
 

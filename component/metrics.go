@@ -6,6 +6,7 @@ import (
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/stream"
 )
 
 type metrics struct {
@@ -18,7 +19,9 @@ type metrics struct {
 	dropped    *prometheus.CounterVec // by reason
 }
 
-func newMetrics(reg prometheus.Registerer, queue *queue, rooms *rooms) *metrics {
+// newMetrics makes every label value that there is, so that a rate over the first one is
+// right.
+func newMetrics(reg prometheus.Registerer, queue *queue, rooms *rooms, mute func() int) *metrics {
 	auto := promauto.With(reg)
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "posthorn_component_queue_messages", Help: "Messages that wait for the writer.",
@@ -26,7 +29,10 @@ func newMetrics(reg prometheus.Registerer, queue *queue, rooms *rooms) *metrics 
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "posthorn_component_room_seats", Help: "Seats in rooms: senders times rooms in which they spoke lately.",
 	}, func() float64 { return float64(rooms.size()) })
-	return &metrics{
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "posthorn_component_mute_hosts", Help: "Hosts of auth.hosts whose users cannot send, since the server does not let the component speak for them; 0 while the stream is not up.",
+	}, func() float64 { return float64(mute()) })
+	m := &metrics{
 		messages: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "posthorn_component_messages_total", Help: "Messages by what became of them.",
 		}, []string{"outcome"}),
@@ -51,6 +57,13 @@ func newMetrics(reg prometheus.Registerer, queue *queue, rooms *rooms) *metrics 
 			Name: "posthorn_component_dropped_elements_total", Help: "Elements from the stream that were skipped.",
 		}, []string{"reason"}),
 	}
+	for _, outcome := range []string{"delivered", "routed", "bounced", "unconfirmed", "rejected", "not_sent"} {
+		m.messages.WithLabelValues(outcome)
+	}
+	for _, reason := range []string{string(stream.DropSize), string(stream.DropDepth), string(stream.DropSyntax), "flood"} {
+		m.dropped.WithLabelValues(reason)
+	}
+	return m
 }
 
 func (m *metrics) state(s State) {

@@ -176,7 +176,7 @@ func (s *session) cameBack(q question) bool {
 func (s *session) awaitPrivilege(ctx context.Context) {
 	timeout := time.NewTimer(advertisementWait)
 	defer timeout.Stop()
-	for s.c.someMute() {
+	for s.c.mute() > 0 {
 		select {
 		case <-s.advertised:
 		case <-timeout.C:
@@ -244,15 +244,24 @@ func (c *Component) learn(host string, change func(*voice)) {
 	}
 }
 
-func (c *Component) someMute() bool {
+// mute gives how many hosts the component may not speak for.
+func (c *Component) mute() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, host := range c.opts.Hosts {
 		if !c.voices[host].speaks() {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
+}
+
+// muteWhileUp is 0 where nothing is known, as at any other time.
+func (c *Component) muteWhileUp() int {
+	if c.State() != Up {
+		return 0
+	}
+	return c.mute()
 }
 
 // muteHint says what to change in the server's configuration so that the

@@ -52,6 +52,9 @@ func TestVoices(t *testing.T) {
 				if s.dials() != test.dials {
 					t.Errorf("%d connections, want %d", s.dials(), test.dials)
 				}
+				if got, want := c.muteWhileUp(), strings.Count(test.want, "refused"); got != want {
+					t.Errorf("%d hosts are mute, want %d", got, want)
+				}
 				if want := test.want != "refused refused"; c.Ready() != want {
 					t.Errorf("Ready() = %v, want %v", c.Ready(), want)
 				}

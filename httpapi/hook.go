@@ -32,6 +32,9 @@ func (x *exchange) readHook(t target, body []byte) (f fields, err error) {
 		return f, err
 	}
 	m, err := x.options.Hooks.Render(name, in)
+	if fault.Of(err).Kind != fault.NoSuchPage { // which any stranger's path may be
+		x.metrics.rendered(m.Body, err)
+	}
 	if err != nil {
 		return f, err
 	}

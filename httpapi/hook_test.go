@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/render"
@@ -15,22 +17,23 @@ import (
 	"posthorn/internal/token"
 )
 
-// hookHouse is a house with one template more: echo says what the payload is, as JSON,
-// and nothing for the payload null.
+// hookHouse is a house with templates more: echo says what the payload is, as JSON,
+// and nothing for an empty list; whole has every block; broken is.
 func hookHouse(t testing.TB) *house {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"echo":  `{{if not (is (json .) "[]")}}{{json .}}{{end}}`,
-		"whole": `{{.text}}{{define "subject"}}a subject{{end}}{{define "type"}}headline{{end}}{{define "id"}}i1{{end}}{{define "urls"}}https://example.com/a.png{{end}}{{define "key"}}k{{end}}{{define "new"}}yes{{end}}`,
+		"echo":   `{{if not (is (json .) "[]")}}{{json .}}{{end}}`,
+		"broken": `{{`,
+		"whole":  `{{.text}}{{define "subject"}}a subject{{end}}{{define "type"}}headline{{end}}{{define "id"}}i1{{end}}{{define "urls"}}https://example.com/a.png{{end}}{{define "key"}}k{{end}}{{define "new"}}yes{{end}}`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name+".tmpl"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	set := render.New(dir)
-	if err := set.Load(); err != nil {
-		t.Fatal(err)
+	if err := set.Load(); err == nil {
+		t.Fatal("nothing is broken")
 	}
 	return newHouse(func(o *Options) { o.Hooks = set })
 }
@@ -147,6 +150,21 @@ func TestHookRefusals(t *testing.T) {
 				t.Errorf("%d %s", got.status, got.body)
 			}
 		})
+	}
+}
+
+// TestHooksCounted: what templates make of payloads, and nothing where there is no
+// template.
+func TestHooksCounted(t *testing.T) {
+	h := hookHouse(t)
+	for _, path := range []string{"echo", "echo", "whole", "broken", "nowhere"} {
+		h.do(t, call{path: "/hook/" + path + "/user", typ: asJSON, body: `{"a": 1}`})
+	}
+	h.do(t, call{path: "/hook/echo/user", typ: asJSON, body: `[]`})
+	for outcome, want := range map[string]float64{"message": 2, "nothing": 1, "unfit": 1, "failed": 1} {
+		if got := testutil.ToFloat64(h.metrics.hooks.WithLabelValues(outcome)); got != want {
+			t.Errorf("%s: %v, want %v", outcome, got, want)
+		}
 	}
 }
 

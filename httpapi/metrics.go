@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"posthorn/internal/fault"
 )
 
 // metrics count the answers. Immutable after newMetrics: a status that no row
@@ -12,6 +14,7 @@ type metrics struct {
 	answers map[int]prometheus.Counter // by status
 	took    prometheus.Histogram
 	limited prometheus.Counter
+	hooks   *prometheus.CounterVec // by outcome: see hookOutcomes
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -30,6 +33,13 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "posthorn_httpapi_rate_limited_total",
 			Help: "Requests refused because their sender sends more messages than limits allows.",
 		}),
+		hooks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "posthorn_httpapi_hooks_total",
+			Help: "Payloads of webhooks, by what their template made of them: a message, nothing where there is nothing to tell, unfit where it is for other payloads, failed where it is broken or slow.",
+		}, []string{"outcome"}),
+	}
+	for _, outcome := range hookOutcomes {
+		m.hooks.WithLabelValues(outcome)
 	}
 	for _, status := range successes {
 		m.answers[status] = answers.WithLabelValues(statusLabel(status))
@@ -37,7 +47,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, row := range rows {
 		m.answers[row.status] = answers.WithLabelValues(statusLabel(row.status))
 	}
-	registerer.MustRegister(answers, m.took, m.limited)
+	registerer.MustRegister(answers, m.took, m.limited, m.hooks)
 	return m
 }
 
@@ -48,4 +58,21 @@ func (m *metrics) observe(status int, took time.Duration) {
 	}
 	answer.Inc()
 	m.took.Observe(took.Seconds())
+}
+
+// hookOutcomes is the closed list. Never written to.
+var hookOutcomes = [...]string{"message", "nothing", "unfit", "failed"}
+
+// rendered counts what a template made of a payload.
+func (m *metrics) rendered(body string, err error) {
+	outcome := "message"
+	switch {
+	case err != nil && fault.Of(err).Kind == fault.Unsendable:
+		outcome = "unfit"
+	case err != nil:
+		outcome = "failed"
+	case body == "":
+		outcome = "nothing"
+	}
+	m.hooks.WithLabelValues(outcome).Inc()
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
@@ -78,7 +77,6 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	defer signal.Stop(renewTemplates)
 	defer signal.Stop(renewCertificate)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	keeper, err := openStore(c, log, registry)
 	if err != nil {
 		return err
@@ -101,6 +99,7 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	measure(registry, files)
 	hooks := openHooks(c.Hooks.Dir, log)
 	uploads, err := c.uploads(stream, registry)
 	if err != nil {

@@ -11,9 +11,10 @@ import (
 )
 
 type metrics struct {
-	kept    prometheus.Counter
-	expired prometheus.Counter
-	retries prometheus.Counter
+	kept      prometheus.Counter
+	expired   prometheus.Counter
+	retries   prometheus.Counter
+	corrected prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, d *Delivery) *metrics {
@@ -27,6 +28,9 @@ func newMetrics(reg prometheus.Registerer, d *Delivery) *metrics {
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "posthorn_delivery_oldest_seconds", Help: "Age of the oldest of those; 0 where there are none.",
 	}, func() float64 { return d.oldest().Seconds() })
+	auto.NewGauge(prometheus.GaugeOpts{
+		Name: "posthorn_delivery_kept_limit_bytes", Help: "delivery.max_kept: beyond it nothing is kept.",
+	}).Set(float64(d.opts.MaxKept))
 	return &metrics{
 		kept: auto.NewCounter(prometheus.CounterOpts{
 			Name: "posthorn_delivery_kept_total", Help: "Messages that were kept before they were sent.",
@@ -36,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, d *Delivery) *metrics {
 		}),
 		retries: auto.NewCounter(prometheus.CounterOpts{
 			Name: "posthorn_delivery_retries_total", Help: "Bounces of kept messages that may pass, so that they are tried again.",
+		}),
+		corrected: auto.NewCounter(prometheus.CounterOpts{
+			Name: "posthorn_delivery_corrected_total", Help: "Updates that were sent as the correction of an earlier message.",
 		}),
 	}
 }

@@ -48,6 +48,7 @@ func (d *Delivery) correction(m *message.Message, original string) *message.Mess
 	if c.Replace = original; d.sender.Fits(&c) != nil { // it may as a new one
 		return m
 	}
+	d.metrics.corrected.Inc()
 	return &c
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 )
@@ -86,6 +88,7 @@ func TestUpdates(t *testing.T) {
 		after(time.Second)
 		h.say(about("disk", letter(me, you, "3")), "")
 		h.say(about("disk", letter(me, you, "4")), "3")
+		want(t, "corrections", testutil.ToFloat64(h.metrics.corrected), 2)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, nil, nil)
