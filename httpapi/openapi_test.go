@@ -24,7 +24,7 @@ var described = sync.OnceValues(func() (*openapi3.T, error) {
 // describedPaths are the document's words for the pages.
 var describedPaths = map[page]string{
 	messagePage: "/msg/{to}", restPage: "/rest/message/{type}/{to}", lookupPage: "/messages/{id}", hookPage: "/hook/{template}/{to}",
-	tokensPage: "/tokens", tokenPage: "/tokens/{name}", healthPage: "/healthz", readyPage: "/readyz",
+	statusPage: "/status", tokensPage: "/tokens", tokenPage: "/tokens/{name}", healthPage: "/healthz", readyPage: "/readyz",
 }
 
 // checkDescribed: an answer is one that the document has for its path and method, with
@@ -58,6 +58,9 @@ func checkDescribed(t testing.TB, h *house, method, path string, got answer) {
 		if header.Value.Required && got.header.Get(name) == "" {
 			t.Errorf("%d for %s %s is without %s", got.status, method, target.page, name)
 		}
+	}
+	if target.page == messagePage && strings.HasPrefix(got.header.Get("Content-Type"), "text/html") { // for people
+		return
 	}
 	checkContent(t, response.Value.Content, method, got)
 }
@@ -119,9 +122,6 @@ func TestDescribed(t *testing.T) {
 		if !strings.Contains(docs.body, `<h3 id="`+name+`">`) {
 			t.Errorf("/docs has no %s", name)
 		}
-	}
-	if strings.Contains(docs.body, "http://") && strings.Count(docs.body, "http://") != 1 { // the example
-		t.Error("/docs leads elsewhere")
 	}
 }
 

@@ -57,8 +57,8 @@ func onUploads(t *testing.T, options func(uploadServer) string, test func(*testi
 
 func asAdvised(uploadServer) string { return "" }
 
-// fetch gets what a link leads to, as a client does.
-func fetch(t testing.TB, p *xmpptest.Server, link string) (content []byte, header http.Header) {
+// download gets what a link leads to, as a client does.
+func download(t testing.TB, p *xmpptest.Server, link string) (content []byte, header http.Header) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -135,7 +135,7 @@ func testAttachments(t *testing.T, _ uploadServer, p *xmpptest.Server) {
 			if m.Body != test.text+m.OOB || !strings.HasPrefix(m.OOB, "https://"+p.UploadAddress+"/") || !strings.HasSuffix(m.OOB, test.end) {
 				t.Fatalf("received %s", m.Raw)
 			}
-			got, header := fetch(t, p, m.OOB)
+			got, header := download(t, p, m.OOB)
 			if !bytes.Equal(got, test.want) {
 				t.Errorf("downloaded %d bytes, other than the %d that were sent", len(got), len(test.want))
 			}
@@ -149,7 +149,7 @@ func testAttachments(t *testing.T, _ uploadServer, p *xmpptest.Server) {
 	}
 	if m := user.MustReceive(t); m.Body != "by send\n"+m.OOB || m.OOB == "" {
 		t.Errorf("received %s", m.Raw)
-	} else if got, _ := fetch(t, p, m.OOB); !bytes.Equal(got, large) {
+	} else if got, _ := download(t, p, m.OOB); !bytes.Equal(got, large) {
 		t.Errorf("downloaded %d bytes, other than those that posthorn send sent", len(got))
 	}
 	a, err := h.postPicture("/msg/"+opsRoom(t, p)+"?type=groupchat", nil)
@@ -310,7 +310,7 @@ func TestAttachmentByPrivilege(t *testing.T) {
 			t.Fatalf("answer is %d %s, %v", a.status, a.raw, err)
 		}
 		m := user.MustReceive(t)
-		if got, _ := fetch(t, p, m.OOB); m.Body != m.OOB || len(got) != pictureSize {
+		if got, _ := download(t, p, m.OOB); m.Body != m.OOB || len(got) != pictureSize {
 			t.Errorf("received %s, and %d bytes", m.Raw, len(got))
 		}
 	}, xmpptest.Privilege)
@@ -412,7 +412,7 @@ func runDocumented(t *testing.T, h *posthorn, p *xmpptest.Server, text string) {
 			continue
 		}
 		m := user.MustReceive(t)
-		if content, _ := fetch(t, p, m.OOB); len(content) != 100000 || !strings.HasSuffix(m.Body, m.OOB) {
+		if content, _ := download(t, p, m.OOB); len(content) != 100000 || !strings.HasSuffix(m.Body, m.OOB) {
 			t.Errorf("%s: received %s, with %d bytes", line[1], m.Raw, len(content))
 		}
 	}

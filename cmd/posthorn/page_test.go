@@ -15,7 +15,7 @@ import (
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/input"
+	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -285,7 +285,7 @@ func testPageElsewhere(t *testing.T, browser context.Context, p *xmpptest.Server
 }
 
 // paste puts what was copied where the focus is.
-var paste = chromedp.KeyEvent("v", chromedp.KeyModifiers(chromedp.ModifierCtrl), func(p *input.DispatchKeyEventParams) { p.Commands = []string{"paste"} })
+var paste = chromedp.KeyEvent("v", chromedp.KeyModifiers(chromedp.ModifierCtrl), func(p *keyboard.DispatchKeyEventParams) { p.Commands = []string{"paste"} })
 
 // shell runs a command as a shell does.
 func shell(t *testing.T, line string) {
