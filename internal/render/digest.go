@@ -37,6 +37,7 @@ var hues = map[string]string{
 // What digest looks at.
 const (
 	maxObjects = 200
+	maxMembers = 500 // of an object
 	maxNested  = 5  // of objects and arrays in one another
 	maxRest    = 12 // lines
 )
@@ -97,24 +98,30 @@ func (r *run) digestAll(items []any) string {
 // A place is an object in the payload, at a depth of others around it.
 type place struct {
 	object map[string]any
+	names  []string // of its members, in order
 	depth  int
+}
+
+func newPlace(object map[string]any, depth int) place {
+	names := slices.Sorted(maps.Keys(object))
+	return place{object, names[:min(maxMembers, len(names))], depth}
 }
 
 // placesIn gives the objects in one, the outermost first, and of each array the first few.
 func placesIn(object map[string]any) []place {
 	levels := make([][]place, maxNested+2)
-	levels[0] = []place{{object, 0}}
+	levels[0] = []place{newPlace(object, 0)}
 	found := 1
 	for depth := range maxNested {
 		for _, p := range levels[depth] {
-			for _, name := range slices.Sorted(maps.Keys(p.object)) {
+			for _, name := range p.names {
 				below := depth + 1
 				if _, isArray := p.object[name].([]any); isArray {
 					below++ // what there are several of is less telling
 				}
 				for _, item := range first(maxItems, p.object[name]) {
 					if object, is := item.(map[string]any); is && found < maxObjects {
-						levels[below] = append(levels[below], place{object, below})
+						levels[below] = append(levels[below], newPlace(object, below))
 						found++
 					}
 				}
@@ -188,7 +195,7 @@ func (d *digester) find(places []place, names []string, fits func(any) bool) (fo
 		if best < len(names) && p.depth > at.depth {
 			break
 		}
-		for _, name := range slices.Sorted(maps.Keys(p.object)) {
+		for _, name := range p.names {
 			if i := slices.Index(names, plainName(name)); i >= 0 && i < best && fits(p.object[name]) {
 				best, found, at = i, text(p.object[name]), p
 			}
@@ -221,7 +228,7 @@ func (d *digester) near(names []string, fits func(any) bool) string {
 // otherLink finds an address under a name such as wikiUrl.
 func (d *digester) otherLink() string {
 	for _, p := range d.around() {
-		for _, name := range slices.Sorted(maps.Keys(p.object)) {
+		for _, name := range p.names {
 			plain := plainName(name)
 			if (strings.HasSuffix(plain, "url") || strings.HasSuffix(plain, "link")) && isAddress(p.object[name]) {
 				d.said = append(d.said, text(p.object[name]))
@@ -260,11 +267,11 @@ func (d *digester) beside(linked bool) string {
 		return !isSimple(value) || linked && isAddress(value) || d.skip(name, value)
 	}}
 	for _, p := range d.around() {
-		for _, name := range slices.Sorted(maps.Keys(p.object)) {
+		for _, name := range p.names {
 			l.add(cut(maxMember, oneLine(name)), p.object[name])
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.main.object)) {
+	for _, name := range d.main.names {
 		below, _ := d.main.object[name].(map[string]any)
 		for _, member := range slices.Sorted(maps.Keys(below)) {
 			l.add(cut(maxMember, oneLine(name+"."+member)), below[member])
