@@ -109,18 +109,18 @@ func TestCheck(t *testing.T) {
 			p.encrypt()
 			p.open(mechanisms("PLAIN", "SCRAM-SHA-1"))
 			p.end()
-		}, nil, Report{domain, "127.0.0.1:5222", "TLS 1.3", []string{"PLAIN", "SCRAM-SHA-1"}, "SCRAM-SHA-1"}, ""},
+		}, nil, Report{domain, "127.0.0.1:5222", "TLS 1.3", time.Time{}, []string{"PLAIN", "SCRAM-SHA-1"}, "SCRAM-SHA-1"}, ""},
 		{"no mechanism", domain, DirectTLS, func(p *peer) {
 			if got := p.encrypt().NegotiatedProtocol; got != "xmpp-client" {
 				t.Errorf("ALPN %q", got)
 			}
 			p.open(mechanisms("EXTERNAL"))
 			p.end()
-		}, nil, Report{domain, "127.0.0.1:5223", "TLS 1.3", []string{"EXTERNAL"}, ""}, NoMechanism},
+		}, nil, Report{domain, "127.0.0.1:5223", "TLS 1.3", time.Time{}, []string{"EXTERNAL"}, ""}, NoMechanism},
 		{"in clear", domain, NoTLS, func(p *peer) {
 			p.open(mechanisms("SCRAM-SHA-1"))
 			p.end()
-		}, nil, Report{domain, "127.0.0.1:5222", "", []string{"SCRAM-SHA-1"}, "SCRAM-SHA-1"}, ""},
+		}, nil, Report{domain, "127.0.0.1:5222", "", time.Time{}, []string{"SCRAM-SHA-1"}, "SCRAM-SHA-1"}, ""},
 		{"nothing listens", domain, StartTLS, nil, refuse, Report{Domain: domain}, Unreachable},
 		{"not configured", "other.example", StartTLS, nil, nil, Report{Domain: "other.example"}, HostUnknown},
 	} {
@@ -134,6 +134,10 @@ func TestCheck(t *testing.T) {
 				got, err := r.Check(t.Context(), test.domain)
 				r.note(err)
 				r.done()
+				if got.Expires.IsZero() != (got.TLS == "") {
+					t.Errorf("the certificate ends at %v", got.Expires)
+				}
+				got.Expires = time.Time{}
 				if !reflect.DeepEqual(got, test.want) {
 					t.Errorf("Check() = %+v, want %+v", got, test.want)
 				}

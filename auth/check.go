@@ -3,16 +3,19 @@ package auth
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"time"
 )
 
 // A Report is what a server says before anybody logs in.
 type Report struct {
 	Domain     string
-	Address    string   // where it answered
-	TLS        string   // the version, as in "TLS 1.3"; empty without TLS
-	Mechanisms []string // offered, as the server wrote them
-	Mechanism  string   // the one that a check of a password would use
+	Address    string    // where it answered
+	TLS        string    // the version, as in "TLS 1.3"; empty without TLS
+	Expires    time.Time // when its certificate, or one that signed it, ends; zero without TLS
+	Mechanisms []string  // offered, as the server wrote them
+	Mechanism  string    // the one that a check of a password would use
 }
 
 // Check goes the way of a probe for one host up to where the credentials
@@ -36,7 +39,7 @@ func (v *Verifier) Check(ctx context.Context, domain string) (Report, error) {
 	defer s.close()
 	report.Address, report.Mechanisms = s.address, s.offered()
 	if s.tls != nil {
-		report.TLS = tls.VersionName(s.tls.Version)
+		report.TLS, report.Expires = tls.VersionName(s.tls.Version), expiry(s.tls.VerifiedChains)
 	}
 	usable := s.usable()
 	if len(usable) == 0 {
@@ -44,4 +47,20 @@ func (v *Verifier) Check(ctx context.Context, domain string) (Report, error) {
 	}
 	report.Mechanism = usable[0].name
 	return report, nil
+}
+
+// expiry is when the last of the chains by which a certificate was verified breaks.
+func expiry(chains [][]*x509.Certificate) (last time.Time) {
+	for _, chain := range chains {
+		ends := chain[0].NotAfter
+		for _, c := range chain[1:] {
+			if c.NotAfter.Before(ends) {
+				ends = c.NotAfter
+			}
+		}
+		if ends.After(last) {
+			last = ends
+		}
+	}
+	return last
 }

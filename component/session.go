@@ -60,7 +60,7 @@ type session struct {
 	reader *stream.Reader
 
 	// Owned by the writer.
-	checkOnly bool // find the voices and leave
+	check     func(context.Context) // what to find out, and leave; nil: messages flow
 	buf       []byte
 	lastWrite time.Time
 	wasUp     bool
@@ -111,8 +111,8 @@ func (s *session) lead(ctx context.Context) error {
 	if err := s.findVoices(ctx); err != nil {
 		return err
 	}
-	if s.checkOnly {
-		return errChecked
+	if s.check != nil {
+		return s.leadCheck(ctx)
 	}
 	s.wasUp = true
 	s.c.setState(Up)

@@ -47,7 +47,7 @@ func TestNothing(t *testing.T) {
 	c := component.New(component.Options{Domain: xmpptest.ComponentDomain, Secret: secret.New("any"), Address: n.address(),
 		Hosts: []string{xmpptest.Domain}, MaxStanza: 1 << 16,
 		ConfirmTimeout: time.Minute, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
-	reports, err := c.Check(t.Context())
+	reports, err := c.Check(t.Context(), false)
 	if err != nil || len(reports) != 1 || reports[0].Mode != "direct" || !reports[0].Tells {
 		t.Fatalf("Check() = %+v, %v", reports, err)
 	}
