@@ -100,6 +100,7 @@ type Component struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	state    State
+	due      time.Time           // when Run will have been heard of; zero: it has not begun
 	voices   map[string]voice    // by host: what this session found out
 	underway map[string]struct{} // keys of the messages between Submit and their outcome
 }

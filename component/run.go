@@ -15,6 +15,7 @@ import (
 func (c *Component) Run(ctx context.Context) {
 	var wait backoff
 	for {
+		c.within(handshakeWait)
 		err := c.runSession(ctx)
 		if ctx.Err() != nil {
 			c.setState(Down)
@@ -32,6 +33,7 @@ func (c *Component) Run(ctx context.Context) {
 		if state != Resuming {
 			c.refuseWaiting(unavailable(err))
 		}
+		c.within(delay)
 		sleep(ctx, delay)
 	}
 }

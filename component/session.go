@@ -94,7 +94,9 @@ func (s *session) run(parent context.Context) error {
 		defer cancel()
 		s.setReadError(s.read(ctx))
 	}()
+	s.c.within(writeTimeout + stalled + advertisementWait)
 	err := s.lead(ctx)
+	s.c.within(2*lastWords + workTimeout)
 	if parent.Err() != nil {
 		s.c.rooms.leaveAll()
 	}
@@ -150,6 +152,7 @@ func (s *session) write(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
+		s.c.within(writeTimeout + time.Second) // the tick's
 		var waiting, forRooms <-chan struct{}
 		var inquiries <-chan []byte
 		if !s.inflight.full() {
@@ -305,6 +308,7 @@ func (s *session) sendSuspects(ctx context.Context) error {
 	s.inflight.setLimit(1)
 	defer s.inflight.setLimit(window)
 	for len(s.c.suspects) > 0 {
+		s.c.within(writeTimeout + stalled)
 		d := s.c.suspects[0]
 		s.c.suspects = s.c.suspects[1:]
 		taken := s.take(nil, d)

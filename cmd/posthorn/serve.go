@@ -121,7 +121,7 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	_ = deliverer.Open(ctx) // a store that fails is said in the log, and tried again
 	defer start(stream.Run)()
 	defer start(deliverer.Run)()
-	return live(ctx, servers, log)
+	return live(ctx, servers, stream.Alive, log)
 }
 
 // onHangup gives a channel that tells of each SIGHUP; one that waits stands for all.
@@ -217,13 +217,13 @@ func openServers(c *config, files *certificate, log *slog.Logger, api http.Handl
 
 // live answers requests until ctx ends or a listener fails, and then those that are
 // in flight.
-func live(ctx context.Context, servers []*server, log *slog.Logger) error {
+func live(ctx context.Context, servers []*server, alive func() bool, log *slog.Logger) error {
 	serving, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
 		log.Info("listening", "addr", s.listener.Addr().String())
 		serving.Go(s.serve)
 	}
-	serving.Go(func() error { return tellSystemd(ctx) })
+	serving.Go(func() error { return tellSystemd(ctx, alive, log) })
 	serving.Go(func() error {
 		<-ctx.Done()
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
@@ -233,10 +233,11 @@ func live(ctx context.Context, servers []*server, log *slog.Logger) error {
 	return serving.Wait()
 }
 
-// tellSystemd says that requests are taken, and keeps saying so where systemd
-// has asked for it (sd_notify(3)). Neither waits for the XMPP server: posthorn
-// answers without it, and a restart would not bring it back.
-func tellSystemd(ctx context.Context) error {
+// tellSystemd says that requests are taken and, where systemd has asked for it
+// (sd_notify(3)), again and again that posthorn is alive, as long as it is. Neither
+// waits for the XMPP server: posthorn answers without it, and a restart would not
+// bring it back.
+func tellSystemd(ctx context.Context, alive func() bool, log *slog.Logger) error {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -247,6 +248,10 @@ func tellSystemd(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
+			if !alive() {
+				log.Error("the stream hangs: systemd is to end posthorn, with a list of what it does, and start it again")
+				continue
+			}
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
 		case <-ctx.Done():
 			return nil

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"posthorn/internal/xmpptest"
 )
@@ -52,23 +56,13 @@ func startCommand(t *testing.T, cmd *exec.Cmd) (p *xmpptest.Process, log *lines)
 // is no XMPP server (sd_notify(3)).
 func TestNotify(t *testing.T) {
 	file, address := withoutServer(t)
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	socket := notifySocket(t)
 	cmd := exec.Command("posthorn", "serve", "--config", file)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket.LocalAddr().String(), "WATCHDOG_USEC=200000")
 	startCommand(t, cmd)
-	if err := socket.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 1024)
-	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
-		n, err := socket.Read(buf)
-		if err != nil || string(buf[:n]) != want {
-			t.Fatalf("systemd was told %q, %v; want %q", buf[:n], err, want)
-		}
+	want := []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"}
+	if diff := cmp.Diff(want, heard(t, socket, len(want))); diff != "" {
+		t.Error(diff)
 	}
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK} { // messages can be kept
 		response, err := http.Get("http://" + address + path)
@@ -123,4 +117,65 @@ func TestAddressInUse(t *testing.T) {
 	if err == nil || !strings.HasPrefix(string(out), "posthorn: serve: http.listen: ") || strings.Count(string(out), "\n") != 1 {
 		t.Fatalf("%v: %s", err, out)
 	}
+}
+
+// TestWatchdog: what hangs says so in the log alone, and systemd hears of each
+// moment at which nothing did.
+func TestWatchdog(t *testing.T) {
+	socket := notifySocket(t)
+	t.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
+	t.Setenv("WATCHDOG_USEC", "20000")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	asked, log := 0, &lines{}
+	alive := func() bool {
+		if asked++; asked == 8 {
+			cancel()
+		}
+		return asked <= 3 || asked == 7
+	}
+	if err := tellSystemd(ctx, alive, slog.New(slog.NewTextHandler(log, nil))); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(log.String(), "level=ERROR"); got != asked-4 {
+		t.Errorf("%d lines of %d:\n%s", got, asked-4, log)
+	}
+	want := []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"}
+	if diff := cmp.Diff(want, heard(t, socket, len(want))); diff != "" {
+		t.Error(diff)
+	}
+	if err := socket.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := socket.Read(make([]byte, 1)); err == nil {
+		t.Errorf("systemd was told %d bytes more", n)
+	}
+}
+
+// notifySocket is systemd's end of sd_notify(3), for the length of the test.
+func notifySocket(t *testing.T) *net.UnixConn {
+	t.Helper()
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	return socket
+}
+
+// heard gives the next n things that systemd is told.
+func heard(t *testing.T, socket *net.UnixConn, n int) (all []string) {
+	t.Helper()
+	if err := socket.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1024)
+	for range n {
+		n, err := socket.Read(buf)
+		if err != nil {
+			t.Fatalf("%v after %q", err, all)
+		}
+		all = append(all, string(buf[:n]))
+	}
+	return all
 }
