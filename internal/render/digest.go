@@ -38,8 +38,8 @@ var hues = map[string]string{
 const (
 	maxObjects = 200
 	maxMembers = 500 // of an object
-	maxNested  = 5  // of objects and arrays in one another
-	maxRest    = 12 // lines
+	maxNested  = 5   // of objects and arrays in one another
+	maxRest    = 12  // lines
 )
 
 // digest gives what an object of any tool says, by the names that most of them use: title
