@@ -18,27 +18,27 @@ import (
 func TestAliveWithoutServer(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		server server
+		server *server
 		change func(*Options)
 	}{
-		{"well", server{}, func(*Options) {}},
-		{"away", server{}, func(o *Options) {
+		{"well", &server{}, func(*Options) {}},
+		{"away", &server{}, func(o *Options) {
 			o.Dial = func(context.Context) (net.Conn, error) { return nil, errors.New("refused") }
 		}},
-		{"does not answer", server{}, func(o *Options) {
+		{"does not answer", &server{}, func(o *Options) {
 			o.Dial = func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 		}},
-		{"ends each stream at once", server{connect: func(int, *peer) bool { return false }}, func(*Options) {}},
-		{"refuses the component", server{connect: func(_ int, p *peer) bool {
+		{"ends each stream at once", &server{connect: func(int, *peer) bool { return false }}, func(*Options) {}},
+		{"refuses the component", &server{connect: func(_ int, p *peer) bool {
 			p.reader = stream.NewReader(p.conn, stream.Limits{Size: 1 << 20, Depth: 32})
 			_, _ = p.reader.Open()
 			p.say(`<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='s1'>`)
 			p.streamError("host-unknown")
 			return false
 		}}, func(*Options) {}},
-		{"gives the domain to another", server{greet: func(_ int, p *peer) { p.streamError("conflict") }}, func(*Options) {}},
-		{"falls silent", server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool { return p.barriers > 3 }}, func(*Options) {}},
-		{"lets us speak for nobody", server{deaf: true}, func(*Options) {}},
+		{"gives the domain to another", &server{greet: func(_ int, p *peer) { p.streamError("conflict") }}, func(*Options) {}},
+		{"falls silent", &server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool { return p.barriers > 3 }}, func(*Options) {}},
+		{"lets us speak for nobody", &server{deaf: true}, func(*Options) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

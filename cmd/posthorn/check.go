@@ -153,7 +153,7 @@ func checkStream(ctx context.Context, r *report, c *config) {
 		return
 	}
 	options := c.component(slog.New(slog.DiscardHandler), nil)
-	hosts, err := component.New(options).Check(ctx)
+	hosts, err := component.New(options).Check(ctx, false)
 	if err != nil {
 		hint := options.Hint(err)
 		if hint == "" {

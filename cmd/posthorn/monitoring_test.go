@@ -166,15 +166,6 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// anchors are what links into a page of Markdown can name.
-func anchors(page string) (all []string) {
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
-		plain := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
-		all = append(all, strings.ReplaceAll(plain, " ", "-"))
-	}
-	return all
-}
-
 // TestPrometheus: Debian's, configured as the documentation says, scrapes posthorn, takes
 // the alerts, and has an answer to every question of the dashboard.
 func TestPrometheus(t *testing.T) {

@@ -67,8 +67,8 @@ func (d *desk) run(t *testing.T, script string, args ...string) {
 	}
 }
 
-// blocks gives what stands on a page in blocks of a language.
-func blocks(t *testing.T, page, language string) (texts []string) {
+// textsIn gives what stands on a page in blocks of a language.
+func textsIn(t *testing.T, page, language string) (texts []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
 		texts = append(texts, m[1])
@@ -91,8 +91,8 @@ func TestSenderCommands(t *testing.T) {
 	} {
 		t.Run(page, func(t *testing.T) {
 			text := d.page(t, page)
-			d.write(t, "apprise.yml", blocks(t, d.page(t, "apprise.md"), "yaml")[0], 0o600)
-			for _, script := range blocks(t, text, "sh") {
+			d.write(t, "apprise.yml", textsIn(t, d.page(t, "apprise.md"), "yaml")[0], 0o600)
+			for _, script := range textsIn(t, text, "sh") {
 				d.run(t, script)
 			}
 			for _, body := range want {
@@ -145,7 +145,7 @@ func TestAppriseRefused(t *testing.T) {
 // as the page says.
 func TestSlackSender(t *testing.T) {
 	d := startDesk(t)
-	config := strings.Replace(blocks(t, d.page(t, "slack.md"), "yaml")[0], "receiver: posthorn\n", "receiver: posthorn\n  group_wait: 10ms\n  group_interval: 1s\n", 1)
+	config := strings.Replace(textsIn(t, d.page(t, "slack.md"), "yaml")[0], "receiver: posthorn\n", "receiver: posthorn\n  group_wait: 10ms\n  group_interval: 1s\n", 1)
 	a := runAlertmanager(t, config)
 	down := instanceDown()
 	a.tell(t, down)
@@ -158,7 +158,7 @@ func TestSlackSender(t *testing.T) {
 // TestNetdata: its own test of notifications arrives, configured as the page says.
 func TestNetdata(t *testing.T) {
 	d := startDesk(t)
-	d.write(t, "health_alarm_notify.conf", blocks(t, d.page(t, "slack.md"), "conf")[0], 0o600)
+	d.write(t, "health_alarm_notify.conf", textsIn(t, d.page(t, "slack.md"), "conf")[0], 0o600)
 	const script = "/usr/lib/netdata/plugins.d/alarm-notify.sh"
 	d.run(t, "NETDATA_USER_CONFIG_DIR=$PWD NETDATA_CACHE_DIR=$PWD NETDATA_HOST_TAGS= "+script+" test")
 	for _, want := range []string{"🟡 netdata on ", "🔴 netdata on ", "🟢 netdata on "} {
@@ -170,7 +170,7 @@ func TestNetdata(t *testing.T) {
 func TestSenderScripts(t *testing.T) {
 	d := startDesk(t)
 	page := d.page(t, "README.md")
-	scripts := blocks(t, page, "sh")
+	scripts := textsIn(t, page, "sh")
 	if len(scripts) != 3 {
 		t.Fatalf("the page has other scripts than these tests know: %q", scripts)
 	}
@@ -197,7 +197,7 @@ func TestSenderScripts(t *testing.T) {
 // TestSenderCrontab: what a job prints is sent, and else nothing.
 func TestSenderCrontab(t *testing.T) {
 	d := startDesk(t)
-	line := regexp.MustCompile(`(?m)^0 3 \* \* \*  root  (.*)$`).FindStringSubmatch(blocks(t, d.page(t, "README.md"), "crontab")[0])
+	line := regexp.MustCompile(`(?m)^0 3 \* \* \*  root  (.*)$`).FindStringSubmatch(textsIn(t, d.page(t, "README.md"), "crontab")[0])
 	if line == nil || strings.Contains(line[1], "%") { // which would be a line's end to cron
 		t.Fatalf("no line for cron: %q", line)
 	}
@@ -214,7 +214,7 @@ func TestSenderCrontab(t *testing.T) {
 // TestSenderUnit: systemd takes the units, and what they run sends.
 func TestSenderUnit(t *testing.T) {
 	d := startDesk(t)
-	units := blocks(t, d.page(t, "README.md"), "ini")
+	units := textsIn(t, d.page(t, "README.md"), "ini")
 	d.write(t, "tell@.service", units[0], 0o600)
 	d.write(t, "backup.service", units[1]+"[Service]\nExecStart=/bin/true\n", 0o600)
 	for _, unit := range []string{"tell@backup.service", "backup.service"} {
@@ -238,7 +238,7 @@ func TestSenderUnit(t *testing.T) {
 // TestSenderBan: fail2ban takes the action, and what it runs sends.
 func TestSenderBan(t *testing.T) {
 	d := startDesk(t)
-	files := blocks(t, d.page(t, "README.md"), "ini")[2:]
+	files := textsIn(t, d.page(t, "README.md"), "ini")[2:]
 	config := filepath.Join(d.dir, "fail2ban")
 	if err := os.CopyFS(config, os.DirFS("/etc/fail2ban")); err != nil {
 		t.Fatal("of Debian's package fail2ban:", err)
