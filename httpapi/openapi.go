@@ -30,9 +30,15 @@ func newDocs(base string) (openapi *asset, docs func() *asset) {
 		var doc document
 		// Both are our own files, which a test reads.
 		_ = yaml.Unmarshal(own, &doc)
-		_ = template.Must(template.New("docs").Parse(docsTemplate)).Execute(&page, &doc)
+		_ = template.Must(template.New("docs").Funcs(docsFunctions).Parse(docsTemplate)).Execute(&page, &doc)
 		return stored("text/html; charset=utf-8", page.Bytes())
 	})
+}
+
+// docsFunctions take apart a text with code between backticks. Never written to.
+var docsFunctions = template.FuncMap{
+	"split": func(text string) []string { return strings.Split(text, "`") },
+	"odd":   func(i int) bool { return i%2 == 1 },
 }
 
 // A document is what the page shows of openapi.yaml.
@@ -235,5 +241,8 @@ func paragraphs(text string) (all []paragraph) {
 	}
 	return all
 }
+
+// Own reports whether the operation is not another one's, by another method.
+func (o operation) Own() bool { return o.Method != "HEAD" && o.Description != "As by POST." }
 
 func (o operation) Paragraphs() []paragraph { return paragraphs(o.Description) }
