@@ -25,6 +25,7 @@ import (
 // runs are the tests that run the commands of a page.
 var runs = map[string]func(*testing.T){
 	"README.md":                    TestReadme,
+	"docs/contributing.md":         TestContributing,
 	"docs/ejabberd.md":             TestEjabberdPage,
 	"docs/hooks.md":                TestHooksPage,
 	"docs/migrating.md":            TestCommandsOfPages,
