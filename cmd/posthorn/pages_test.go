@@ -25,6 +25,7 @@ import (
 // runs are the tests that run the commands of a page.
 var runs = map[string]func(*testing.T){
 	"README.md":                    TestReadme,
+	"docs/attachments.md":          TestAttachmentsDocumented,
 	"docs/contributing.md":         TestContributing,
 	"docs/ejabberd.md":             TestEjabberdPage,
 	"docs/hooks.md":                TestHooksPage,
@@ -32,10 +33,16 @@ var runs = map[string]func(*testing.T){
 	"docs/operating.md":            TestOperatingPage,
 	"docs/prosody.md":              TestProsodyPage,
 	"docs/send.md":                 TestSendDocs,
+	"docs/senders/README.md":       TestSenderScripts,
 	"docs/senders/alertmanager.md": TestAlertmanagerCommands,
+	"docs/senders/apprise.md":      TestSenderCommands,
 	"docs/senders/gitea.md":        TestCommandsOfPages,
 	"docs/senders/github.md":       TestCommandsOfPages,
 	"docs/senders/gitlab.md":       TestCommandsOfPages,
+	"docs/senders/gotify.md":       TestSenderCommands,
+	"docs/senders/json.md":         TestSenderCommands,
+	"docs/senders/ntfy.md":         TestSenderCommands,
+	"docs/senders/slack.md":        TestSenderCommands,
 	"docs/sending.md":              TestSendingPage,
 }
 
@@ -43,7 +50,7 @@ var runs = map[string]func(*testing.T){
 func TestCommandsRun(t *testing.T) {
 	for _, page := range pages(t) {
 		var commands int
-		for _, b := range blocks(t, page) {
+		for _, b := range blocksOf(t, page) {
 			if b.isCommand() && b.needs() == "" {
 				commands++
 			}
@@ -111,8 +118,8 @@ var (
 	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
 )
 
-// blocks are those of a page, in order.
-func blocks(t *testing.T, page string) (found []block) {
+// blocksOf gives those of a page, in order.
+func blocksOf(t *testing.T, page string) (found []block) {
 	t.Helper()
 	lines := strings.Split(readPage(t, page), "\n")
 	var marks []string
@@ -155,10 +162,7 @@ func dedent(lines []string, n int) string {
 }
 
 // absent are pages that are linked already and written elsewhere.
-var absent = []string{
-	"docs/attachments.md", "docs/install.md", "docs/troubleshooting.md",
-	"docs/senders/README.md", "docs/senders/apprise.md", "docs/senders/gotify.md", "docs/senders/json.md", "docs/senders/ntfy.md", "docs/senders/slack.md",
-}
+var absent = []string{"docs/install.md", "docs/troubleshooting.md"}
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 

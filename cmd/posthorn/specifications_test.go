@@ -36,6 +36,8 @@ var titles = map[string]string{
 	"RFC 6266": "Use of the Content-Disposition Header Field in HTTP",
 	"RFC 6585": "Additional HTTP Status Codes",
 	"RFC 6750": "The OAuth 2.0 Authorization Framework: Bearer Token Usage",
+	"RFC 6797": "HTTP Strict Transport Security (HSTS)",
+	"RFC 6838": "Media Type Specifications and Registration Procedures",
 	"RFC 7239": "Forwarded HTTP Extension",
 	"RFC 7578": "Returning Values from Forms: multipart/form-data",
 	"RFC 7617": "The 'Basic' HTTP Authentication Scheme",
