@@ -74,7 +74,7 @@ var (
 func TestContributing(t *testing.T) {
 	const page = "docs/contributing.md"
 	makefile := readPage(t, "Makefile")
-	for _, b := range blocksOf(t, page) {
+	for _, b := range blocks(t, page) {
 		if !b.isCommand() {
 			continue
 		}

@@ -88,7 +88,7 @@ func installed(t *testing.T, name string) *machine {
 	t.Helper()
 	m := newMachine(t, name)
 	var yaml string
-	for _, b := range blocksOf(t, "README.md") {
+	for _, b := range blocks(t, "README.md") {
 		if path := b.mark("file"); path != "" {
 			yaml += write(path, b.text)
 		}
@@ -111,7 +111,7 @@ func write(path, text string) string {
 func (m *machine) follow(page string, change ...string) (output string) {
 	m.t.Helper()
 	var script strings.Builder
-	for _, b := range blocksOf(m.t, page) {
+	for _, b := range blocks(m.t, page) {
 		switch path := b.mark("file"); {
 		case b.needs() != "":
 		case path != "":

@@ -50,7 +50,7 @@ var runs = map[string]func(*testing.T){
 func TestCommandsRun(t *testing.T) {
 	for _, page := range pages(t) {
 		var commands int
-		for _, b := range blocksOf(t, page) {
+		for _, b := range blocks(t, page) {
 			if b.isCommand() && b.needs() == "" {
 				commands++
 			}
@@ -118,8 +118,8 @@ var (
 	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
 )
 
-// blocksOf gives those of a page, in order.
-func blocksOf(t *testing.T, page string) (found []block) {
+// blocks are those of a page, in order.
+func blocks(t *testing.T, page string) (found []block) {
 	t.Helper()
 	lines := strings.Split(readPage(t, page), "\n")
 	var marks []string

@@ -36,7 +36,7 @@ func checkGreen(t *testing.T, out, said string) {
 // README shows, and all but the id as it does.
 func checkAnswer(t *testing.T, out string) {
 	t.Helper()
-	for _, b := range blocksOf(t, "README.md") {
+	for _, b := range blocks(t, "README.md") {
 		if b.language != "json" {
 			continue
 		}
@@ -73,7 +73,7 @@ func checkPrinted(t *testing.T, page, lines string) {
 		known[unquoted.ReplaceAllString(strings.TrimSpace(line), "")] = true
 	}
 	shown := 0
-	for _, b := range blocksOf(t, page) {
+	for _, b := range blocks(t, page) {
 		if b.mark("printed") == "" {
 			continue
 		}
@@ -117,7 +117,7 @@ var configured = regexp.MustCompile(`^(component|http|auth|policy|limits|deliver
 func TestConfigurations(t *testing.T) {
 	var shown int
 	for _, page := range pages(t) {
-		for _, b := range blocksOf(t, page) {
+		for _, b := range blocks(t, page) {
 			if b.language != "yaml" || !configured.MatchString(b.text) {
 				continue
 			}
