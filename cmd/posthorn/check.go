@@ -2,18 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
-	"os"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -28,45 +20,49 @@ import (
 	"posthorn/internal/store"
 )
 
+// expiresSoon is when what ends is warned of: a renewal that works comes earlier.
+const expiresSoon = 14 * 24 * time.Hour
+
 // check tries the whole way of a message, short of sending one, and prints a
-// line for each step, with what to change in the server's configuration.
+// line for each step, with what to change.
 func check(ctx context.Context, p *program) int {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	r := &report{out: p.stdout}
+	r := newReport(p)
 	if p.as != "" {
-		return explain(r, &p.config, p.as, p.to)
+		explain(r, &p.config, p.as, p.to)
+		return r.exit()
 	}
 	from := p.configFile
 	if from == "" {
 		from = "the environment"
 	}
 	r.ok("configuration", "read from %s", from)
-	checkStore(r, &p.config)
-	checkStream(ctx, r, &p.config)
+	running := findRunning(ctx, &p.config)
+	checkPolicy(r, &p.config)
+	checkLimits(r, &p.config)
+	checkTemplates(r, &p.config)
+	checkStore(ctx, r, &p.config, running)
+	checkListeners(r, &p.config, running)
+	checkMetrics(ctx, r, &p.config)
+	checkCertificate(r, &p.config)
+	checkStream(ctx, r, &p.config, running)
 	checkHosts(ctx, r, &p.config)
-	if r.failed {
-		return exitFailed
-	}
-	return exitOK
+	return r.exit()
 }
 
 // explain says whether who logs in by that user name may send, and to whom, by the
 // rules that a request goes by. Nobody is asked: whether there is such an account, and
 // what its password is, the server alone knows.
-func explain(r *report, c *config, user, recipient string) int {
+func explain(r *report, c *config, user, recipient string) {
 	from := explainSender(r, c, user)
 	if from != "" && recipient != "" {
 		if to, err := c.rules().Recipient(recipient, from); err != nil {
-			r.fail("recipient "+strconv.Quote(recipient), errors.New(fault.Of(err).Public), "")
+			r.fail("recipient "+strconv.Quote(recipient), errors.New(fault.Of(err).Public), "change policy.recipients, or write to somebody else")
 		} else {
 			r.ok("recipient "+to.String(), "may be written to: policy.recipients is %s", c.Policy.Recipients)
 		}
 	}
-	if r.failed {
-		return exitFailed
-	}
-	return exitOK
 }
 
 // explainSender gives whom the user name means, "" where they may not send.
@@ -74,12 +70,12 @@ func explainSender(r *report, c *config, user string) message.JID {
 	step := "sender " + strconv.Quote(user)
 	options, err := c.auth(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
-		r.fail("auth", err, "")
+		r.fail("auth", err, authHint)
 		return ""
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
-		r.fail("auth", err, "")
+		r.fail("auth", err, authHint)
 		return ""
 	}
 	defer verifier.Close()
@@ -88,7 +84,7 @@ func explainSender(r *report, c *config, user string) message.JID {
 		err = c.rules().MaySend(from)
 	}
 	if err != nil {
-		r.fail(step, errors.New(fault.Of(err).Public), "")
+		r.fail(step, errors.New(fault.Of(err).Public), "change auth.hosts or policy.senders, or send as somebody else")
 		return ""
 	}
 	who := "every account of auth.hosts may, since policy.senders is empty"
@@ -104,56 +100,23 @@ func (c *config) rules() *httpapi.Handler {
 	return httpapi.New(c.httpapi(nil, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry()), nil, nil, nil)
 }
 
-// A report prints the lines of a check.
-type report struct {
-	out    io.Writer
-	failed bool
-}
-
-func (r *report) ok(step, format string, args ...any) {
-	fmt.Fprintf(r.out, "ok    %s: %s\n", step, fmt.Sprintf(format, args...))
-}
-
-func (r *report) fail(step string, err error, hint string) {
-	r.failed = true
-	fmt.Fprintf(r.out, "FAIL  %s: %v\n", step, err)
-	if hint != "" {
-		fmt.Fprintf(r.out, "      hint: %s\n", hint)
-	}
-}
-
-// checkStore looks at the database as it is, since the service may be somebody
-// else, who could not open what is made here.
-func checkStore(r *report, c *config) {
-	if c.storePath == "" {
-		r.ok("store", "off: nothing is kept while the server is away")
-		return
-	}
-	s := store.New(store.Options{Path: c.storePath, Beside: true})
-	err := s.Open()
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)
-	case errors.Is(err, fs.ErrNotExist):
-		r.ok("store", "%s: will be made when the service starts", c.storePath)
-	case err != nil:
-		r.fail("store", err, "")
-	default:
-		r.ok("store", "%s", c.storePath)
-		start(s.Run)()
-	}
-}
+// authHint is for what keeps the passwords of all hosts from being checked.
+const authHint = "compare auth.hosts with deploy/posthorn.yaml, which shows every key"
 
 // checkStream connects as the component, unless a posthorn that works holds
 // the domain: connecting beside it would end its stream.
-func checkStream(ctx context.Context, r *report, c *config) {
+func checkStream(ctx context.Context, r *report, c *config, all running) {
 	step := "component " + c.Component.Domain
-	if address := runningAt(ctx, c); address != "" {
+	if address := all.ready(); address != "" {
 		r.ok(step, "in use by the posthorn that listens on %s and is ready; its log says for which hosts (stop it to try here)", address)
 		return
 	}
+	if holder := store.Holder(c.storePath); holder != 0 && len(all) == 0 {
+		r.warn(step, "stop that process to try here, or mend http.listen so that it answers", "not tried: process %d has the store, so it may hold the domain too", holder)
+		return
+	}
 	options := c.component(slog.New(slog.DiscardHandler), nil)
-	hosts, err := component.New(options).Check(ctx, false)
+	hosts, err := component.New(options).Check(ctx, c.HTTP.MaxFile > 0)
 	if err != nil {
 		hint := options.Hint(err)
 		if hint == "" {
@@ -164,14 +127,34 @@ func checkStream(ctx context.Context, r *report, c *config) {
 	}
 	r.ok(step, "handshake accepted at %s", c.Component.Address)
 	for _, h := range hosts {
-		switch {
-		case h.Hint != "":
-			r.fail("speak for users of "+h.Host, errors.New("the server refuses"), h.Hint)
-		case h.Tells:
-			r.ok("speak for users of "+h.Host, "mode %s; the server tells when it cannot deliver", h.Mode)
-		default:
-			r.ok("speak for users of "+h.Host, "mode %s; the server does not tell when it cannot deliver, so messages are at best \"routed\"", h.Mode)
+		reportVoice(r, h)
+		if h.Hint == "" && c.HTTP.MaxFile > 0 {
+			reportUpload(r, h)
 		}
+	}
+}
+
+func reportVoice(r *report, h component.HostReport) {
+	step := "speak for users of " + h.Host
+	switch {
+	case h.Hint != "":
+		r.fail(step, errors.New("the server refuses"), h.Hint)
+	case h.Tells:
+		r.ok(step, "mode %s; the server tells when it cannot deliver", h.Mode)
+	default:
+		r.ok(step, "mode %s; the server does not tell when it cannot deliver, so messages are at best \"routed\"", h.Mode)
+	}
+}
+
+func reportUpload(r *report, h component.HostReport) {
+	step := "files of " + h.Host
+	switch {
+	case h.Upload == "":
+		r.warn(step, h.UploadHint, "cannot be sent beside messages, which is all that this concerns (http.max_attachment: 0 ends the question)")
+	case h.UploadLimit == math.MaxInt64:
+		r.ok(step, "%s takes them", h.Upload)
+	default:
+		r.ok(step, "%s takes them, of up to %s", h.Upload, inBytes(h.UploadLimit))
 	}
 }
 
@@ -179,89 +162,40 @@ func checkStream(ctx context.Context, r *report, c *config) {
 func checkHosts(ctx context.Context, r *report, c *config) {
 	options, err := c.auth(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
-		r.fail("auth", err, "")
+		r.fail("auth", err, authHint)
 		return
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
-		r.fail("auth", err, "")
+		r.fail("auth", err, authHint)
 		return
 	}
 	defer verifier.Close()
 	for _, host := range c.Auth.Hosts {
 		step := "passwords of " + host.Domain
 		found, err := verifier.Check(ctx, host.Domain)
-		var probe *auth.ProbeError
-		if errors.As(err, &probe) {
-			r.fail(step, err, probe.Hint())
-			continue
-		}
 		if err != nil {
-			r.fail(step, err, "")
+			hint := authHint
+			var probe *auth.ProbeError
+			if errors.As(err, &probe) {
+				hint = probe.Hint()
+			}
+			r.fail(step, err, hint)
 			continue
 		}
-		encryption := found.TLS
-		if encryption == "" {
-			encryption = "no TLS"
-		}
-		r.ok(step, "%s, %s, %s (offered: %s)", found.Address, encryption, found.Mechanism, strings.Join(found.Mechanisms, ", "))
+		reportHost(r, step, found)
 	}
 }
 
-// runningAt gives the address at which a posthorn with this configuration is
-// ready to send, if there is one.
-func runningAt(ctx context.Context, c *config) string {
-	scheme, trust := "http", (*tls.Config)(nil)
-	if c.HTTP.TLS.CertFile != "" {
-		scheme, trust = "https", trustOnly(c.HTTP.TLS.CertFile)
+func reportHost(r *report, step string, found auth.Report) {
+	encryption := found.TLS
+	if encryption == "" {
+		encryption = "no TLS"
 	}
-	for _, address := range c.HTTP.Listen {
-		if isReady(ctx, address, scheme, trust) {
-			return address
-		}
+	text := fmt.Sprintf("%s, %s, %s (offered: %s)", found.Address, encryption, found.Mechanism, strings.Join(found.Mechanisms, ", "))
+	if found.TLS != "" && time.Until(found.Expires) < expiresSoon {
+		r.warn(step, "renew the XMPP server's certificate: without it nobody's password can be checked", "%s; its certificate ends on %s", text, found.Expires.UTC().Format(time.DateOnly))
+		return
 	}
-	return ""
-}
-
-// trustOnly accepts the certificate in that file, whatever name it is for.
-func trustOnly(file string) *tls.Config {
-	text, err := os.ReadFile(file) // #nosec G304 -- who runs posthorn names it
-	if err != nil {
-		return nil
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil || len(leaf.DNSNames) == 0 {
-		return nil
-	}
-	trust := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: leaf.DNSNames[0]}
-	trust.RootCAs.AddCert(leaf)
-	return trust
-}
-
-func isReady(ctx context.Context, address, scheme string, trust *tls.Config) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	network, target := "tcp", address
-	if path, unix := strings.CutPrefix(address, "unix:"); unix {
-		network, target = "unix", path
-	}
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: trust, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, target)
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://localhost/readyz", nil)
-	if err != nil {
-		return false
-	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	var health struct{ Stream string }
-	err = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&health)
-	return err == nil && response.StatusCode == http.StatusOK && health.Stream == "up"
+	r.ok(step, "%s", text)
 }

@@ -51,7 +51,7 @@ usage: posthorn [command] [--config FILE]
   version               print the version
 
   --config FILE         default: posthorn.yaml here or in /etc/posthorn/
-  --json                of list and show: an object a line
+  --json                of check, list and show: an object a line
   --help                this text
 `
 
@@ -73,7 +73,7 @@ type program struct {
 	config         config
 	configFile     string // empty: environment alone
 	args           []string
-	json, all      bool // of outbox, and of token
+	json, all      bool // of outbox; json of token, hook and check too
 	tokenFlags     tokenFlags
 	hookFlags      hookFlags
 	as, to         string // of check
@@ -145,7 +145,7 @@ func foreignFlag(flags *flag.FlagSet, name string) (foreign string) {
 		switch f.Name {
 		case "config":
 		case "json":
-			if name != "outbox" && name != "token" && name != "hook" {
+			if name != "outbox" && name != "token" && name != "hook" && name != "check" {
 				foreign = f.Name
 			}
 		case "all":
