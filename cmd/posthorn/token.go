@@ -7,11 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"posthorn/internal/message"
+	"posthorn/internal/secret"
 	"posthorn/internal/store"
 	"posthorn/internal/token"
 )
@@ -20,6 +22,7 @@ import (
 const tokenUsage = `usage: posthorn token create --for JID --name NAME [--expires 90d]
            [--recipient JID|DOMAIN]... [--network ADDRESS|NETWORK]...
            [--template NAME]... [--rate MESSAGES-A-SECOND]
+           [--signing-secret-file FILE]
        posthorn token list [--jid JID] [--json]
        posthorn token revoke --jid JID [--name NAME]
 `
@@ -37,6 +40,11 @@ func (f *tokenFlags) register(flags *flag.FlagSet) {
 	flags.StringVar(&r.Name, "name", "", "")
 	flags.StringVar(&r.Life, "expires", "", "")
 	flags.Float64Var(&r.Rate, "rate", 0, "")
+	flags.Func("signing-secret-file", "", func(file string) error {
+		text, err := os.ReadFile(file) // #nosec G304 -- who runs posthorn names it
+		r.Signing = secret.New(strings.TrimRight(string(text), "\r\n"))
+		return err
+	})
 	for name, list := range map[string]*[]string{"recipient": &r.Recipients, "template": &r.Templates, "network": &r.Networks} {
 		flags.Func(name, "", func(s string) error { *list = append(*list, s); return nil })
 	}
