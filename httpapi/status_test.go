@@ -136,8 +136,8 @@ func TestStatusRefused(t *testing.T) {
 func TestLastOutcomes(t *testing.T) {
 	h := newHouse(nil)
 	h.deliverer.records = []message.Record{
-		{From: me, To: "user@example.com", ID: "later", Seq: time.Now().Add(time.Minute).UnixNano()},
-		{From: me, To: "user@example.com", ID: "earlier", Seq: time.Now().Add(-time.Minute).UnixNano()},
+		{From: me, To: "user@example.com", ID: "later", State: message.Queued, Seq: time.Now().Add(time.Minute).UnixNano()},
+		{From: me, To: "user@example.com", ID: "earlier", State: message.State(message.Delivered), Seq: time.Now().Add(-time.Minute).UnixNano()},
 	}
 	for i := range 30 {
 		h.do(t, call{path: fmt.Sprintf("/msg/user?id=%d", i), body: "x"})

@@ -282,6 +282,9 @@ func testPageElsewhere(t *testing.T, browser context.Context, p *xmpptest.Server
 	tb.press("[name=type][value=groupchat]")
 	tb.fill("to", "ops@"+rooms)
 	tb.see("#snippet", "/msg/ops@"+rooms+"?type=groupchat'")
+	tb.press("#elsewhere a")
+	tb.see("h1", "posthorn")
+	tb.see("main, body", "/msg/{to}")
 }
 
 // paste puts what was copied where the focus is.
@@ -317,7 +320,7 @@ func testPageKeyboard(t *testing.T, browser context.Context, _ *xmpptest.Server,
 	tb.do(chromedp.KeyEvent("\tme@example.com\t" + password + "\r"))
 	tb.see("#who", "me@example.com")
 	tb.do(chromedp.KeyEvent("user"))
-	want := []string{"to", "chat", "body", "Send", "curl", "Configuration", "copy-snippet", "Revoke elsewhere", "Make a token"}
+	want := []string{"to", "chat", "body", "Send", "curl", "Configuration", "copy-snippet", "all of it", "Revoke elsewhere", "Make a token"}
 	var got []string
 	for range want {
 		got = append(got, evaluate[string](tb, `(({id, name, value, ariaLabel, innerText}) => id || (name && value) || ariaLabel || innerText)(document.activeElement)`))
@@ -342,6 +345,7 @@ func testPageKeyboard(t *testing.T, browser context.Context, _ *xmpptest.Server,
 		"button":             {"Sign out", "Send", "Copy", "Revoke elsewhere", "Make it"},
 		"heading":            {"posthorn", "Write", "From a script or a tool", "State", "Your last messages", "Tokens"},
 		"region":             {"Write", "From a script or a tool", "State", "Your last messages", "Tokens"},
+		"link":               {"all of it"},
 		"main":               {""},
 		"DisclosureTriangle": {"Make a token"},
 	} {
