@@ -248,7 +248,7 @@ func TestCheckStore(t *testing.T) {
 		if err := os.Chown(c.storePath, 12345, -1); err != nil {
 			t.Fatal(err)
 		}
-		wantFinding(t, look(t, c, running{"x": {}})[:1], "warning store", "posthorn.db belongs to another user")
+		wantFinding(t, look(t, c, running{"x": {}})[:1], "warning store", " belongs to another user")
 	})
 }
 
