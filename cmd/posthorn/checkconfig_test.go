@@ -22,8 +22,8 @@ import (
 	"posthorn/internal/xmpptest"
 )
 
-// configured is the smallest configuration, changed.
-func configured(t *testing.T, change func(*config)) *config {
+// configWith is the smallest configuration, changed.
+func configWith(t *testing.T, change func(*config)) *config {
 	t.Helper()
 	c := load(t, "../../deploy/posthorn.yaml")
 	change(&c)
@@ -56,7 +56,7 @@ func TestCheckConfiguration(t *testing.T) {
 		{"no certificate there", func(c *config) { c.HTTP.TLS.CertFile = "/nowhere" }, checkCertificate, "failed certificate", "/nowhere"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := configured(t, test.change)
+			c := configWith(t, test.change)
 			wantFinding(t, findings(t, func(r *report) { test.check(r, c) }), test.begins, test.part)
 		})
 	}
@@ -142,7 +142,7 @@ func TestCheckListeners(t *testing.T) {
 		{"no directory", "unix:" + dir + "/no/socket", nil, nil, dubious, "no such file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := configured(t, func(c *config) {
+			c := configWith(t, func(c *config) {
 				c.HTTP.Listen = []string{test.listen}
 				if test.change != nil {
 					test.change(c)
@@ -185,7 +185,7 @@ func TestCheckMetrics(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			mute = test.mute
-			c := configured(t, func(c *config) { c.Metrics.Listen = test.listen })
+			c := configWith(t, func(c *config) { c.Metrics.Listen = test.listen })
 			got := findings(t, func(r *report) { checkMetrics(t.Context(), r, c) })
 			wantFinding(t, got, test.want+test.listen, test.part)
 		})
@@ -195,7 +195,7 @@ func TestCheckMetrics(t *testing.T) {
 // TestCheckStore: where it is, who has it, and whether it has room.
 func TestCheckStore(t *testing.T) {
 	made := func(t *testing.T) *config {
-		c := configured(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db"); c.Delivery.MaxKept = 1 })
+		c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db"); c.Delivery.MaxKept = 1 })
 		s := store.New(store.Options{Path: c.storePath})
 		if err := s.Open(); err != nil {
 			t.Fatal(err)
@@ -207,14 +207,14 @@ func TestCheckStore(t *testing.T) {
 		return findings(t, func(r *report) { checkStore(t.Context(), r, c, all) })
 	}
 	t.Run("off", func(t *testing.T) {
-		wantFinding(t, look(t, configured(t, func(c *config) { c.storePath = "" }), nil), "ok store", "off")
+		wantFinding(t, look(t, configWith(t, func(c *config) { c.storePath = "" }), nil), "ok store", "off")
 	})
 	t.Run("new", func(t *testing.T) {
-		c := configured(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
+		c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
 		wantFinding(t, look(t, c, nil), "ok store", "will be made")
 	})
 	t.Run("no database", func(t *testing.T) {
-		c := configured(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
+		c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
 		if err := os.WriteFile(c.storePath, []byte(strings.Repeat("no database", 1000)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestCheckStore(t *testing.T) {
 
 // TestCheckTokens: those that end soon, and those that nobody can use.
 func TestCheckTokens(t *testing.T) {
-	c := configured(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
+	c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
 	s := store.New(store.Options{Path: c.storePath})
 	if err := s.Open(); err != nil {
 		t.Fatal(err)
