@@ -20,7 +20,7 @@ import (
 // Other comments before a block, for who runs the page:
 //
 //	<!-- file: /etc/posthorn/posthorn.yaml -->        the block is that file
-//	<!-- printed: posthorn server-config prosody -->  the command prints these lines, among others
+//	<!-- printed: posthorn server-config prosody -->  the page's command prints these lines, among others
 
 // runs are the tests that run the commands of a page.
 var runs = map[string]func(*testing.T){
@@ -95,7 +95,7 @@ type block struct {
 }
 
 // commandLine is how a line begins that an indented block of commands begins with.
-var commandLine = regexp.MustCompile(`^(amtool|apt|chown|cp|curl|df|echo|go|make|posthorn|prosodyctl|sudo|systemctl|useradd) `)
+var commandLine = regexp.MustCompile(`^(amtool|apt|chown|cp|curl|df|docker|dpkg|echo|go|install|journalctl|make|podman|posthorn|prosodyctl|promtool|sudo|systemctl|useradd) `)
 
 func (b block) isCommand() bool {
 	return b.language == "sh" || b.indented && commandLine.MatchString(b.text)
