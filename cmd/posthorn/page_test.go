@@ -320,7 +320,7 @@ func testPageKeyboard(t *testing.T, browser context.Context, _ *xmpptest.Server,
 	tb.do(chromedp.KeyEvent("\tme@example.com\t" + password + "\r"))
 	tb.see("#who", "me@example.com")
 	tb.do(chromedp.KeyEvent("user"))
-	want := []string{"to", "chat", "body", "Send", "curl", "Configuration", "copy-snippet", "all of it", "Revoke elsewhere", "Make a token"}
+	want := []string{"to", "chat", "body", "Send", "curl", "Configuration", "copy-snippet", "The whole HTTP API", "Revoke elsewhere", "Make a token"}
 	var got []string
 	for range want {
 		got = append(got, evaluate[string](tb, `(({id, name, value, ariaLabel, innerText}) => id || (name && value) || ariaLabel || innerText)(document.activeElement)`))
@@ -345,7 +345,7 @@ func testPageKeyboard(t *testing.T, browser context.Context, _ *xmpptest.Server,
 		"button":             {"Sign out", "Send", "Copy", "Revoke elsewhere", "Make it"},
 		"heading":            {"posthorn", "Write", "From a script or a tool", "State", "Your last messages", "Tokens"},
 		"region":             {"Write", "From a script or a tool", "State", "Your last messages", "Tokens"},
-		"link":               {"all of it"},
+		"link":               {"The whole HTTP API"},
 		"main":               {""},
 		"DisclosureTriangle": {"Make a token"},
 	} {
