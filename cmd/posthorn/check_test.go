@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"posthorn/component"
 	"posthorn/internal/xmpptest"
 )
@@ -86,6 +88,36 @@ func TestServerConfigWorks(t *testing.T) {
 	}
 }
 
+// TestCheckForPrograms: an object a line, in which warnings are no failures.
+func TestCheckForPrograms(t *testing.T) {
+	p := prosodyWithUsers(t, xmpptest.Options{Uploads: true})
+	h := startPosthorn(t, p, `store: ""`, fmt.Sprintf("store: %q", "sqlite:"+filepath.Join(t.TempDir(), "posthorn.db"))).ready(t)
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	defer h.start(t) // for who stops it in the end
+	text := readText(t, h.Config) + "policy: {senders: [example.com, exmaple.com]}\n"
+	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, exit := checkFile(t, h.Config, "--json")
+	if exit != 0 {
+		t.Errorf("exit %d", exit)
+	}
+	var got []string
+	for _, f := range readFindings(t, out) {
+		step, _, _ := strings.Cut(f.Check, " ")
+		got = append(got, string(f.Status)+" "+step)
+	}
+	want := []string{
+		"ok configuration", "warning policy", "ok limits", "ok templates", "ok store", "ok tokens", "ok listener", "ok metrics",
+		"ok component", "ok speak", "ok files", "ok passwords",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s in\n%s", diff, out)
+	}
+}
+
 // runCheck runs `posthorn check` as a person would.
 func runCheck(t *testing.T, p *xmpptest.Server, old, new string) (out string, exit int) {
 	t.Helper()
@@ -103,11 +135,11 @@ func runCheck(t *testing.T, p *xmpptest.Server, old, new string) (out string, ex
 	return checkFile(t, file)
 }
 
-func checkFile(t *testing.T, file string) (out string, exit int) {
+func checkFile(t *testing.T, file string, flags ...string) (out string, exit int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "posthorn", "check", "--config", file)
+	cmd := exec.CommandContext(ctx, "posthorn", append([]string{"check", "--config", file}, flags...)...)
 	both, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -120,10 +152,14 @@ func checkFile(t *testing.T, file string) (out string, exit int) {
 func TestCheckBesideARunningOne(t *testing.T) { onBoth(t, testCheckBesideARunningOne) }
 
 func testCheckBesideARunningOne(t *testing.T, p *xmpptest.Server) {
-	h := startPosthorn(t, p).ready(t)
+	h := startPosthorn(t, p, `store: ""`, fmt.Sprintf("store: %q", "sqlite:"+filepath.Join(t.TempDir(), "posthorn.db"))).ready(t)
 	out, exit := checkFile(t, h.Config)
-	if exit != 0 || !strings.Contains(out, "in use by the posthorn that listens on") {
-		t.Fatalf("exit %d:\n%s", exit, out)
+	for _, want := range []string{
+		"in use by the posthorn that listens on", fmt.Sprintf("in use by process %d", h.Pid()), ": posthorn unknown answers\n", ": posthorn answers\n", "0 can be used",
+	} {
+		if exit != 0 || !strings.Contains(out, want) {
+			t.Fatalf("exit %d, without %q:\n%s", exit, want, out)
+		}
 	}
 	if a := h.mustPost(t, "/msg/user", "x", nil); a.status != 201 {
 		t.Fatalf("after the check: %d %s", a.status, a.raw)

@@ -75,6 +75,9 @@ func New(opts Options, s slots) *Uploader {
 	u.files = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "posthorn_upload_files_total", Help: "Files for the upload service, by what came of them: uploaded, refused, failed.",
 	}, []string{"outcome"})
+	for _, outcome := range []string{"uploaded", "refused", "failed"} { // so that a rate over the first one is right
+		u.files.WithLabelValues(outcome)
+	}
 	opts.Metrics.MustRegister(u.files)
 	return u
 }
