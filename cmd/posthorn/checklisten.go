@@ -22,7 +22,7 @@ func checkListeners(r *report, c *config, all running) {
 		h, answers := all[address]
 		if answers {
 			text = "posthorn " + h.Version + " answers"
-		} else if err, hint := mayListen(address); err != nil {
+		} else if hint, err := mayListen(address); err != nil {
 			reportTaken(r, step, err, hint, "http.listen")
 			continue
 		}
@@ -59,7 +59,7 @@ func checkMetrics(ctx context.Context, r *report, c *config) {
 		r.fail(step, fmt.Errorf("the running posthorn may not speak for the users of %s of its hosts", mute), "its log names them and the lines to change (does not let the component speak)")
 		return
 	case !answers:
-		if err, hint := mayListen(address); err != nil {
+		if hint, err := mayListen(address); err != nil {
 			reportTaken(r, step, err, hint, "metrics.listen")
 			return
 		}
@@ -93,7 +93,7 @@ func reportTaken(r *report, step string, err error, hint, key string) {
 
 // mayListen tries an address that nobody of ours has, and lets go of it. The hint is there
 // where the service may succeed where we did not.
-func mayListen(address string) (err error, hint string) {
+func mayListen(address string) (hint string, err error) {
 	path, isSocket := strings.CutPrefix(address, "unix:")
 	if isSocket {
 		return mayListenAt(path)
@@ -101,32 +101,32 @@ func mayListen(address string) (err error, hint string) {
 	l, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = l.Close()
-		return nil, ""
+		return "", nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return err, "only root may listen below port 1024: let systemd do it (deploy/systemd/posthorn.socket), or take a higher port"
+		return "only root may listen below port 1024: let systemd do it (deploy/systemd/posthorn.socket), or take a higher port", err
 	}
-	return err, ""
+	return "", err
 }
 
 // mayListenAt makes no file: it would be ours, and not the service's.
-func mayListenAt(path string) (err error, hint string) {
+func mayListenAt(path string) (hint string, err error) {
 	_, err = os.Stat(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return err, "make the directory, or let systemd: RuntimeDirectory=posthorn"
+		return "make the directory, or let systemd: RuntimeDirectory=posthorn", err
 	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, ""
+		return "", nil
 	case err != nil:
-		return err, "run the check as posthorn's user, or as root"
+		return "run the check as posthorn's user, or as root", err
 	case info.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%s is there and is no socket", path), ""
+		return "", fmt.Errorf("%s is there and is no socket", path)
 	case !abandoned(path):
-		return syscall.EADDRINUSE, ""
+		return "", syscall.EADDRINUSE
 	}
-	return nil, ""
+	return "", nil
 }
 
 // reachable reports whether others than this machine reach an address of a listener.
