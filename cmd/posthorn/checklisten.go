@@ -42,12 +42,6 @@ func checkListeners(r *report, c *config, all running) {
 func checkMetrics(ctx context.Context, r *report, c *config) {
 	address := c.Metrics.Listen
 	step := "metrics " + address
-	_, metrics := askIf(ctx, address)
-	mute, answers := metricOf(metrics, "posthorn_component_mute_hosts")
-	text := "free"
-	if answers {
-		text = "posthorn answers"
-	}
 	switch {
 	case address == "":
 		r.ok("metrics", "off")
@@ -55,27 +49,23 @@ func checkMetrics(ctx context.Context, r *report, c *config) {
 	case slices.Contains(c.HTTP.Listen, address):
 		r.fail(step, errors.New("http.listen has the same address"), "give metrics.listen another port, or leave it empty")
 		return
-	case answers && mute != "0":
-		r.fail(step, fmt.Errorf("the running posthorn may not speak for the users of %s of its hosts", mute), "its log names them and the lines to change (does not let the component speak)")
-		return
-	case !answers:
+	}
+	text := "free"
+	_, metrics := askLocal(ctx, address, "http", "/metrics", nil)
+	if mute, answers := metricOf(metrics, "posthorn_component_mute_hosts"); !answers {
 		if hint, err := mayListen(address); err != nil {
 			reportTaken(r, step, err, hint, "metrics.listen")
 			return
 		}
+	} else if text = "posthorn answers"; mute != "0" {
+		r.fail(step, fmt.Errorf("the running posthorn may not speak for the users of %s of its hosts", mute), "its log names them and the lines to change (does not let the component speak)")
+		return
 	}
 	if reachable(address) {
 		r.warn(step, "listen on 127.0.0.1, or let a firewall admit Prometheus alone", "%s; others reach it, and it has no password", text)
 		return
 	}
 	r.ok(step, "%s", text)
-}
-
-func askIf(ctx context.Context, address string) (status int, body []byte) {
-	if address == "" {
-		return 0, nil
-	}
-	return askLocal(ctx, address, "http", "/metrics", nil)
 }
 
 // reportTaken says why an address cannot be had. What only permissions are in the way of
