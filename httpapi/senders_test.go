@@ -30,7 +30,7 @@ import (
 //     first sample for that template is sent, or else its first, as its tool would send
 //     it, and a message has to come of it. In an address TOKEN is a token, a user name is
 //     that of an account, and PASSWORD its password.
-//   - Blocks of yaml and json are such, and links to other pages of ours lead there.
+//   - Blocks of yaml and json are such.
 var update = flag.Bool("update", false, "write what is received into the pages in docs/senders, and beside the requests")
 
 var (
@@ -199,7 +199,6 @@ func trySender(t *testing.T, file string) {
 		s.post(t, address[0])
 	}
 	tryBlocks(t, string(text))
-	tryLinks(t, filepath.Dir(file), string(text))
 }
 
 // asReceived is the page with what is received.
@@ -213,22 +212,6 @@ func asReceived(t *testing.T, text string) string {
 		s := readSample(t, "payloads", r[2], r[3]+".json")
 		return r[1] + strings.TrimSuffix(s.post(t, path), "\n") + "\n" + r[6]
 	})
-}
-
-// pageLink leads to another page of ours, and perhaps to a heading there.
-var pageLink = regexp.MustCompile(`\]\(([^)\s:]+\.md)(?:#([a-z0-9-]+))?\)`)
-
-func tryLinks(t *testing.T, dir, text string) {
-	for _, link := range pageLink.FindAllStringSubmatch(text, -1) {
-		page, err := os.ReadFile(filepath.Join(dir, link[1]))
-		if err != nil {
-			t.Error(err)
-		}
-		heading := "(?im)^#+ " + strings.ReplaceAll(link[2], "-", "[ -]") + "$"
-		if link[2] != "" && !regexp.MustCompile(heading).Match(page) && !strings.Contains(string(page), `<a id="`+link[2]+`">`) {
-			t.Errorf("%s has no heading %s", link[1], link[2])
-		}
-	}
 }
 
 // tryBlocks reads the configuration on a page as its tool would, at least its form.

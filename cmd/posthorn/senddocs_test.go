@@ -68,7 +68,7 @@ func TestSendDocs(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"graph.png": "\x89PNG", "payload.json": "{}", "report.txt": "done\nin time\n",
-		"send.yaml": strings.Replace(fenced(t, "yaml")[0], "http://127.0.0.1:5288", server.URL, 1),
+		"send.yaml": strings.Replace(textsIn(t, sendDocs(t), "yaml")[0], "http://127.0.0.1:5288", server.URL, 1),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSendDocs(t *testing.T) {
 	script := `mkdir posthorn && mv send.yaml posthorn && HOSTNAME=db1
 sleep() { :; }
 make() { echo made; }
-` + strings.Join(fenced(t, "sh"), "")
+` + strings.Join(textsIn(t, sendDocs(t), "sh"), "")
 	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script)
 	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "XDG_CONFIG_HOME=" + dir, hurry}
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
@@ -106,16 +106,4 @@ make() { echo made; }
 	if len(keys) != 1 {
 		t.Error(fmt.Sprint("keys: ", keys))
 	}
-}
-
-// fenced gives the blocks of docs/send.md in that language.
-func fenced(t *testing.T, language string) (blocks []string) {
-	t.Helper()
-	for _, m := range regexp.MustCompile("(?s)\n```"+language+"\n(.*?)```\n").FindAllStringSubmatch(sendDocs(t), -1) {
-		blocks = append(blocks, m[1])
-	}
-	if len(blocks) == 0 {
-		t.Fatalf("docs/send.md has nothing in %s", language)
-	}
-	return blocks
 }
