@@ -2,9 +2,10 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
+BIN      ?= bin/posthorn
 
 .DEFAULT_GOAL := help
-.PHONY: help build deps lint vuln test fuzz soak demo bench clean
+.PHONY: help build packages deps lint vuln test fuzz soak demo bench clean
 
 # The tools have a go.mod of their own: they need many times more than posthorn.
 TOOL := go tool -modfile=tools/go.mod
@@ -13,7 +14,10 @@ help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## build bin/posthorn, one static file
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/posthorn ./cmd/posthorn
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o $(BIN) ./cmd/posthorn
+
+packages: ## build dist/*.deb and *.rpm, for amd64 and arm64
+	VERSION='$(VERSION)' deploy/packages/build dist
 
 deps: ## install what tests and demo need (Debian, Ubuntu), or say what is missing
 	@.ci/deps
@@ -55,4 +59,4 @@ bench: build ## measure beside what it is compared with, and write docs/benchmar
 	bin/bench -posthorn bin/posthorn
 
 clean: ## remove what build made
-	rm -rf bin
+	rm -rf bin dist

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -68,6 +69,9 @@ var commands = map[string]command{
 	"hook":          hook,
 }
 
+// usages are those of commands that have one of their own.
+var usages = map[string]string{"outbox": outboxUsage, "token": tokenUsage, "hook": hookUsage}
+
 // A program is one run of posthorn.
 type program struct {
 	config         config
@@ -107,7 +111,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp), name == "help":
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, cmp.Or(usages[name], usage))
 		return exitOK
 	case err != nil:
 		return usageError(stderr, err.Error())
@@ -173,7 +177,7 @@ func foreignFlag(flags *flag.FlagSet, name string) (foreign string) {
 func parseMixed(flags *flag.FlagSet, args []string) (positional []string, err error) {
 	for {
 		if err := flags.Parse(args); err != nil {
-			return nil, err
+			return positional, err
 		}
 		if args = flags.Args(); len(args) == 0 {
 			return positional, nil
