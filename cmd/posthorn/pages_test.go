@@ -162,7 +162,7 @@ func dedent(lines []string, n int) string {
 }
 
 // absent are pages that are linked already and written elsewhere.
-var absent = []string{"docs/install.md", "docs/troubleshooting.md"}
+var absent = []string{"docs/install.md"}
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
