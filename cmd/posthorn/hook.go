@@ -139,16 +139,16 @@ func openHooks(dir string, log *slog.Logger) *render.Set {
 	return set
 }
 
-// loadHooks reads the templates anew.
-func loadHooks(set *render.Set, log *slog.Logger) {
+// loadHooks reads the templates, and reports whether all of them can be used.
+func loadHooks(set *render.Set, log *slog.Logger) bool {
 	err := set.Load()
 	if err == nil {
-		log.Info("webhook templates were read", "reason", fmt.Sprintf("%d of them", len(set.List())))
-		return
+		return true
 	}
 	for problem := range strings.Lines(err.Error()) {
 		log.Error("hooks.dir: a template cannot be used", "err", strings.TrimSpace(problem))
 	}
+	return false
 }
 
 // heedHangups reads the templates again with each hangup, until ctx ends.
@@ -156,7 +156,9 @@ func heedHangups(ctx context.Context, hangups <-chan os.Signal, set *render.Set,
 	for {
 		select {
 		case <-hangups:
-			loadHooks(set, log)
+			if loadHooks(set, log) {
+				log.Info("the templates of webhooks were read again", "reason", "SIGHUP")
+			}
 		case <-ctx.Done():
 			return
 		}
