@@ -105,6 +105,31 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
+// TestCredential: the unit hands the secret over by the name under which posthorn looks
+// for it (systemd.exec(5), LoadCredential=).
+func TestCredential(t *testing.T) {
+	text, err := os.ReadFile(serviceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, found := strings.Cut(string(text), "\n#LoadCredential=")
+	name, _, _ := strings.Cut(line, ":")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("s3cret\n"), 0o400); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	environment := map[string]string{
+		"CREDENTIALS_DIRECTORY": dir, "STATE_DIRECTORY": dir,
+	}
+	for key, value := range map[string]string{"POSTHORN_COMPONENT_DOMAIN": "post.example.com", "POSTHORN_AUTH_HOSTS": "example.com"} {
+		t.Setenv(key, value)
+	}
+	c, _, err := loadConfig("", func(key string) string { return environment[key] })
+	if err != nil || c.Component.Secret.Reveal() != "s3cret" {
+		t.Errorf("the secret is not what the credential holds: %v", err)
+	}
+}
+
 // TestAddressInUse: what cannot be listened on is said in one line, exit 1.
 func TestAddressInUse(t *testing.T) {
 	file, address := withoutServer(t)

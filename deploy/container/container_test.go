@@ -67,6 +67,18 @@ func only(t *testing.T, stage []instruction, name string) string {
 	return found[0]
 }
 
+// directory gives the step of a Containerfile that makes one.
+func directory(t *testing.T, file string) string {
+	t.Helper()
+	for _, i := range stages(t, file)[0] {
+		if i.name == "RUN" && strings.HasPrefix(i.args, "install -d ") {
+			return i.args
+		}
+	}
+	t.Fatalf("%s makes no directory", file)
+	return ""
+}
+
 // words reads the array of an ENTRYPOINT or CMD.
 func words(t *testing.T, array string) (all []string) {
 	t.Helper()
@@ -170,6 +182,7 @@ func TestImage(t *testing.T) {
 		"@DIR@": dir, "@IMAGE@": image, "@MOUNTS@": mounts,
 		"@USER@": only(t, final, "USER"), "@COMMAND@": strings.Join(command, " "), "@ENV@": strings.Join(environment, " "),
 		"@PROGRAM@": command[0],
+		"@CERTS@":   strings.ReplaceAll(directory(t, "prosody/Containerfile"), "/etc/prosody/certs", filepath.Join(dir, "certs")),
 	}
 	text, err := os.ReadFile("try.sh")
 	if err != nil {

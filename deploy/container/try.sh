@@ -5,8 +5,9 @@ ip link set lo up
 echo '127.0.0.1 localhost prosody' >@DIR@/hosts
 mount --bind @DIR@/hosts /etc/hosts
 data=@DIR@/data certs=@DIR@/certs
-mkdir -p "$data" "$certs" @IMAGE@/certs
-chown -R prosody:prosody "$data" "$certs"
+mkdir -p "$data" @IMAGE@/certs
+chown -R prosody:prosody "$data"
+@CERTS@
 chmod 755 @DIR@ $(dirname @DIR@)
 mount --bind "$data" /var/lib/prosody
 mount --bind "$certs" /etc/prosody/certs
