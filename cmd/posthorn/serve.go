@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -257,49 +256,6 @@ func tellSystemd(ctx context.Context, alive func() bool, log *slog.Logger) error
 			return nil
 		}
 	}
-}
-
-// A server is an http.Server with its one listener.
-type server struct {
-	http.Server
-	listener net.Listener
-}
-
-func newServer(l net.Listener, h http.Handler, log *slog.Logger) *server {
-	return &server{listener: l, Server: http.Server{
-		Handler:           h,
-		MaxHeaderBytes:    maxHeader,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		// OPTIONS * gets the answer of every other path.
-		DisableGeneralOptionsHandler: true,
-	}}
-}
-
-func (s *server) serve() error {
-	if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-// stopAll lets the requests in flight end.
-func stopAll(servers []*server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	var stopping errgroup.Group
-	for _, s := range servers {
-		stopping.Go(func() error {
-			if err := s.Shutdown(ctx); err != nil {
-				return errors.Join(fmt.Errorf("stop: %s: %w", s.listener.Addr(), err), s.Close())
-			}
-			return nil
-		})
-	}
-	return stopping.Wait()
 }
 
 func closeAll(servers []*server) {
