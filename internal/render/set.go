@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"text/template"
 	"time"
@@ -40,10 +41,10 @@ type Set struct {
 
 // An entry is one template.
 type entry struct {
-	template *template.Template // nil: it is broken, and never was otherwise
-	text     string             // of the file that is own, else of the built-in one
-	own      bool               // a file in dir has it, or parts of it
-	broken   error              // of the own file as it is now; nil: nothing
+	template func() *template.Template // nil: it is broken, and never was otherwise
+	text     string                    // of the file that is own, else of the built-in one
+	own      bool                      // a file in dir has it, or parts of it
+	broken   error                     // of the own file as it is now; nil: nothing
 }
 
 // New makes a Set of the built-in templates and of those in dir, where that is not
@@ -58,11 +59,7 @@ func New(dir string) *Set {
 func (s *Set) Load() error {
 	next := make(map[string]*entry)
 	for name, text := range builtIns() {
-		t, err := parseTemplate(name, text)
-		if err != nil {
-			return fmt.Errorf("render: built-in template: %w", err)
-		}
-		next[name] = &entry{template: t, text: text}
+		next[name] = &entry{text: text, template: parsedOnce(name, text)}
 	}
 	files, err := s.files()
 	problems := []error{err}
@@ -75,6 +72,12 @@ func (s *Set) Load() error {
 	}
 	s.current.Store(&next)
 	return errors.Join(problems...)
+}
+
+// parsedOnce parses a built-in template when somebody needs it: most posthorns need two
+// or three, and all would take four MiB. That they parse, tests see.
+func parsedOnce(name, text string) func() *template.Template {
+	return sync.OnceValue(func() *template.Template { return template.Must(parseTemplate(name, text)) })
 }
 
 // builtIns gives the texts of the built-in templates. A file is of every tool that its
@@ -117,10 +120,12 @@ func (s *Set) own(name, file string, base *entry) *entry {
 		texts = append(texts, base.text)
 	}
 	e := &entry{text: text, own: true}
+	var parsed *template.Template
 	if err == nil {
-		e.template, err = parseTemplate(name, append(texts, text)...)
+		parsed, err = parseTemplate(name, append(texts, text)...)
 	}
 	if err == nil {
+		e.template = func() *template.Template { return parsed }
 		return e
 	}
 	e.broken = err
@@ -205,5 +210,5 @@ func (s *Set) Render(name string, in Input) (Message, error) {
 		return Message{}, fault.Wrap(e.broken, fault.Unavailable, "the template %s is broken, and whoever runs this posthorn has to mend it: %s", name, cut(200, oneLine(e.broken.Error())))
 	}
 	r := run{Input: in, ends: time.Now().Add(s.patience)}
-	return r.execute(e.template)
+	return r.execute(e.template())
 }
