@@ -218,6 +218,7 @@ func openServers(c *config, files *certificate, log *slog.Logger, api http.Handl
 // in flight.
 func live(ctx context.Context, servers []*server, alive func() bool, log *slog.Logger) error {
 	serving, ctx := errgroup.WithContext(ctx)
+	debug.FreeOSMemory() // starting has used some that is not needed any more
 	for _, s := range servers {
 		log.Info("listening", "addr", s.listener.Addr().String())
 		serving.Go(s.serve)
