@@ -102,7 +102,7 @@ func TestScopes(t *testing.T) {
 func TestLookup(t *testing.T) {
 	at := time.Date(2026, 11, 24, 12, 0, 0, 123456789, time.UTC)
 	record := func(id string, to message.JID, s message.State, change func(*message.Record)) message.Record {
-		r := message.Record{Seq: at.UnixNano(), From: me, To: to, ID: id, State: s, Expires: at.Add(time.Hour), Wake: at.Add(time.Minute), Attempts: 2}
+		r := message.Record{Seq: at.UnixNano(), Accepted: at, From: me, To: to, ID: id, State: s, Expires: at.Add(time.Hour), Wake: at.Add(time.Minute), Attempts: 2}
 		if change != nil {
 			change(&r)
 		}

@@ -61,7 +61,7 @@ func (x *exchange) lookup(t target) error {
 func standingOf(r *message.Record) standing {
 	s := standing{
 		To: r.To, Status: message.Status(r.State), Attempts: r.Attempts,
-		Accepted: r.Accepted().UTC().Truncate(time.Millisecond), Code: r.Code, Error: oneLine(r.Detail),
+		Accepted: r.Accepted.UTC().Truncate(time.Millisecond), Code: r.Code, Error: oneLine(r.Detail),
 	}
 	if r.State.Pending() {
 		s.Status, s.Expires = message.Kept, moment(r.Expires)

@@ -51,9 +51,9 @@ func TestStatus(t *testing.T) {
 	h.do(t, call{path: "/msg/user?id=4", body: "x"})
 	h.deliverer.err = nil
 	h.deliverer.records = []message.Record{
-		{From: me, To: "away@example.com", ID: "3", State: message.Expired, Code: "unavailable", Detail: "too\nlate", Seq: time.Now().UnixNano()},
-		{From: "you@example.com", To: "secret@example.com", ID: "5", State: message.Queued, Seq: time.Now().UnixNano()},
-		{From: me, To: "old@example.com", ID: "0", State: message.Queued, Seq: time.Now().Add(-time.Hour).UnixNano()},
+		{From: me, To: "away@example.com", ID: "3", State: message.Expired, Code: "unavailable", Detail: "too\nlate", Accepted: time.Now()},
+		{From: "you@example.com", To: "secret@example.com", ID: "5", State: message.Queued, Accepted: time.Now()},
+		{From: me, To: "old@example.com", ID: "0", State: message.Queued, Accepted: time.Now().Add(-time.Hour)},
 	}
 	got, raw := h.status(t, nil)
 	want := seen{JID: me, Stream: "up", Store: "ok", Version: "1.2.3", Outcomes: []seenOutcome{
@@ -136,8 +136,8 @@ func TestStatusRefused(t *testing.T) {
 func TestLastOutcomes(t *testing.T) {
 	h := newHouse(nil)
 	h.deliverer.records = []message.Record{
-		{From: me, To: "user@example.com", ID: "later", State: message.Queued, Seq: time.Now().Add(time.Minute).UnixNano()},
-		{From: me, To: "user@example.com", ID: "earlier", State: message.State(message.Delivered), Seq: time.Now().Add(-time.Minute).UnixNano()},
+		{From: me, To: "user@example.com", ID: "later", State: message.Queued, Accepted: time.Now().Add(time.Minute)},
+		{From: me, To: "user@example.com", ID: "earlier", State: message.State(message.Delivered), Accepted: time.Now().Add(-time.Minute)},
 	}
 	for i := range 30 {
 		h.do(t, call{path: fmt.Sprintf("/msg/user?id=%d", i), body: "x"})

@@ -196,7 +196,7 @@ type keptMessage struct {
 func shown(r *message.Record) keptMessage {
 	k := keptMessage{
 		ID: r.ID, From: r.From, To: r.To, State: r.State, Attempts: r.Attempts,
-		Accepted: seconds(r.Accepted()), Expires: seconds(r.Expires), Code: r.Code, Error: r.Detail,
+		Accepted: seconds(r.Accepted), Expires: seconds(r.Expires), Code: r.Code, Error: r.Detail,
 	}
 	if r.State == message.Waiting {
 		next := seconds(r.Wake)

@@ -392,10 +392,10 @@ func (d *Delivery) Overview(ctx context.Context, sender message.JID, newest int)
 // record makes what would be kept of m.
 func (d *Delivery) record(m *message.Message, seq int64) message.Record {
 	r := message.Record{
-		Seq: seq, From: m.From, To: m.To, ID: m.ID, Message: m,
+		Seq: seq, Accepted: time.Unix(0, seq), From: m.From, To: m.To, ID: m.ID, Message: m,
 		State: message.Queued, Size: sizeOf(m),
 	}
-	r.Expires = r.Accepted().Add(d.life(m))
+	r.Expires = r.Accepted.Add(d.life(m))
 	r.Wake = r.Expires
 	return r
 }

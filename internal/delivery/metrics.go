@@ -78,5 +78,5 @@ func (d *Delivery) oldest() time.Duration {
 	if err != nil || len(records) == 0 {
 		return 0
 	}
-	return time.Since(records[0].Accepted())
+	return time.Since(records[0].Accepted)
 }

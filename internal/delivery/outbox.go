@@ -189,7 +189,7 @@ func (d *Delivery) refused(r *message.Record, err error) bool {
 func (d *Delivery) prepare(r *message.Record) {
 	r.Message.Kept = true
 	if !d.watched(r) {
-		r.Message.Accepted = r.Accepted()
+		r.Message.Accepted = r.Accepted
 	}
 }
 

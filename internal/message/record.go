@@ -7,9 +7,11 @@ import (
 
 // A Record is one message that is kept, and what has become of it so far.
 type Record struct {
-	// Seq is when it was accepted, in nanoseconds since 1970, made different for
-	// each: it is the order in which messages go, and names a record.
+	// Seq is the order in which messages go, and names a record: when it was accepted,
+	// in nanoseconds since 1970, made different for each; or, where several posthorns
+	// share a store, a number that the store gives.
 	Seq      int64
+	Accepted time.Time
 	From, To JID
 	ID       string
 	Message  *Message // nil once its outcome is final: texts are not kept longer
@@ -25,10 +27,11 @@ type Record struct {
 	// Of a request with an idempotency key, else "".
 	Scope  string // names the request
 	Digest string // of what it asked for
-}
 
-// Accepted is when the message was accepted.
-func (r *Record) Accepted() time.Time { return time.Unix(0, r.Seq) }
+	// Where several posthorns share a store, else zero.
+	Term  int64 // of the lease under which it was claimed last; 0: it never was
+	Waits bool  // whoever sent it waits for its outcome, and can be told of any
+}
 
 // A State is what has become of a message that is kept.
 type State string
@@ -92,6 +95,7 @@ type Query struct {
 	From   JID
 	ID     string
 	Scope  string
+	Seqs   []int64 // only these; nil: any
 	State  State
 	Final  bool      // only those that are not pending
 	Open   bool      // only those that are

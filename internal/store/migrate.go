@@ -61,6 +61,22 @@ var migrations = []string{
 	`CREATE INDEX messages_sender ON messages (sender, seq);
 	DROP INDEX messages_line;
 	CREATE INDEX messages_line ON messages (sender, seq) WHERE state = 'queued'`,
+
+	// A request has one record of part 0, and so cannot be kept twice at once. Those from
+	// before have none: they are found.
+	`ALTER TABLE messages ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+	UPDATE messages SET accepted = seq;
+	ALTER TABLE messages ADD COLUMN part INTEGER NOT NULL DEFAULT 1;
+	ALTER TABLE messages ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE messages ADD COLUMN waits INTEGER NOT NULL DEFAULT 0; -- 1: yes
+	CREATE UNIQUE INDEX messages_request ON messages (scope) WHERE scope <> '' AND part = 0;
+	CREATE TABLE leases (
+		name    TEXT    NOT NULL PRIMARY KEY,
+		holder  TEXT    NOT NULL,
+		term    INTEGER NOT NULL,
+		expires INTEGER NOT NULL, -- nanoseconds since 1970, by the database's clock
+		stream  TEXT    NOT NULL
+	)`,
 }
 
 // open is the condition of records that are pending.

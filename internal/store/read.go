@@ -95,7 +95,7 @@ func selection(q message.Query) (string, []any) {
 	if q.Final {
 		conditions = append(conditions, "NOT "+open)
 	}
-	text := "SELECT seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest FROM messages"
+	text := "SELECT seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest, accepted, term, waits FROM messages"
 	if len(conditions) > 0 {
 		text += " WHERE " + strings.Join(conditions, " AND ")
 	}
@@ -116,11 +116,12 @@ func scan(rows *sql.Rows) (records []message.Record, err error) {
 	for rows.Next() {
 		var r message.Record
 		var content []byte
-		var expires, wake int64
-		if err := rows.Scan(&r.Seq, &r.From, &r.To, &r.ID, &content, &r.State, &r.Attempts, &r.Code, &r.Detail, &expires, &wake, &r.Size, &r.Scope, &r.Digest); err != nil {
+		var expires, wake, accepted, waits int64
+		if err := rows.Scan(&r.Seq, &r.From, &r.To, &r.ID, &content, &r.State, &r.Attempts, &r.Code, &r.Detail, &expires, &wake, &r.Size, &r.Scope, &r.Digest, &accepted, &r.Term, &waits); err != nil {
 			return nil, err
 		}
 		r.Expires, r.Wake = time.Unix(0, expires), time.Unix(0, wake)
+		r.Accepted, r.Waits = time.Unix(0, accepted), waits != 0
 		if content != nil {
 			r.Message = new(message.Message)
 			if err := json.Unmarshal(content, r.Message); err != nil {

@@ -54,7 +54,7 @@ func run(t testing.TB, s *Store) (stop func()) {
 
 func record(seq int64, sender, to message.JID, body string) message.Record {
 	return message.Record{
-		Seq: seq, From: sender, To: to, ID: "id", State: message.Queued, Size: 100,
+		Seq: seq, Accepted: time.Unix(0, seq), From: sender, To: to, ID: "id", State: message.Queued, Size: 100,
 		Message: &message.Message{From: sender, To: to, ID: "id", Body: body, Type: message.Chat},
 		Expires: time.Unix(0, seq).Add(time.Hour), Wake: time.Unix(0, seq).Add(time.Hour),
 	}

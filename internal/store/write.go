@@ -150,7 +150,7 @@ func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []me
 			}
 		}
 		for i := range records {
-			if err := c.insert(&records[i], contents[i]); err != nil {
+			if err := c.insert(&records[i], i, contents[i]); err != nil {
 				return err
 			}
 		}
@@ -159,10 +159,15 @@ func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []me
 	return earlier, err
 }
 
-func (c *connection) insert(r *message.Record, content []byte) error {
-	_, err := c.exec(`INSERT INTO messages (seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		r.Seq, string(r.From), string(r.To), r.ID, content, string(r.State), r.Attempts, r.Code, r.Detail, r.Expires.UnixNano(), r.Wake.UnixNano(), r.Size, r.Scope, r.Digest)
+// insert keeps a record, the one of that part of its request.
+func (c *connection) insert(r *message.Record, part int, content []byte) error {
+	waits := 0
+	if r.Waits {
+		waits = 1
+	}
+	_, err := c.exec(`INSERT INTO messages (seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest, accepted, part, term, waits)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
+		r.Seq, string(r.From), string(r.To), r.ID, content, string(r.State), r.Attempts, r.Code, r.Detail, r.Expires.UnixNano(), r.Wake.UnixNano(), r.Size, r.Scope, r.Digest, r.Accepted.UnixNano(), part, r.Term, waits)
 	return err
 }
 
