@@ -19,6 +19,9 @@
 //  5. A message about something of which its recipient knows corrects the earlier one
 //     (update.go).
 //
+// Several posthorns may share a keeper, of which one has the stream (share.go). Then
+// every message is kept, and steps 1 and 2 are those of one that waits in line.
+//
 // It knows neither XMPP nor SQL: a sender and a keeper are what it is given. Without
 // a keeper nothing is kept, and messages are only handed over.
 package delivery
@@ -44,8 +47,13 @@ type Options struct {
 	MaxKept        int64         // bytes of messages, a tenth of it for one sender
 	Remember       time.Duration // how long an outcome is known
 	Up             func() bool   // whether there is a stream now
-	Log            *slog.Logger
-	Metrics        prometheus.Registerer
+	// Where several posthorns share the keeper, else nil: the term of the lease under
+	// which this one has the stream, 0 while it has not; and whether any has one.
+	Term  func() int64
+	Flows func() bool
+
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // A sender puts messages on the stream. The package component documents Submit
@@ -57,9 +65,11 @@ type sender interface {
 
 // A keeper is the database. The package store documents its methods.
 type keeper interface {
-	Put(ctx context.Context, records []message.Record) (earlier []message.Record, err error)
+	Put(ctx context.Context, records []message.Record, numbered func()) (earlier []message.Record, err error)
 	Settle(ctx context.Context, changes []message.Change) (applied []bool, err error)
 	Select(ctx context.Context, q message.Query) ([]message.Record, error)
+	Claim(ctx context.Context, term int64, q message.Query) ([]message.Record, error)
+	StopWaiting(ctx context.Context, seqs []int64) ([]message.Record, error)
 	Forget(ctx context.Context, now time.Time, keep int) (removed int, err error)
 	Tally(ctx context.Context) (piles []message.Pile, last int64, err error)
 	Changed(ctx context.Context) (bool, error)
@@ -83,6 +93,8 @@ type Delivery struct {
 	settle   chan struct{} // there is something to settle; capacity 1, a mark
 	landings chan struct{} // something is not on the stream any more; capacity 1, a mark
 	slots    chan struct{} // holds one for each record that the outbox has handed over and not settled
+	stale    chan struct{} // what is kept has to be counted anew; capacity 1, a mark
+	news     chan struct{} // others have written outcomes; capacity 1, a mark
 
 	// Held for reading from before a write until what mu guards agrees with it;
 	// for writing while that is counted anew.
@@ -99,6 +111,7 @@ type Delivery struct {
 	settled  []settlement             // to be written, in this order
 	renewed  bool                     // there is a new stream since it was last looked at
 	calls    map[string]*call         // requests with an idempotency key under way, by Scope
+	heard    map[int64]struct{}       // Seq of records that are waited for, and to be asked about
 }
 
 // window is how many messages the outbox has on the stream at once: enough to
@@ -113,10 +126,13 @@ func New(opts Options, s sender, k keeper) *Delivery {
 		settle:   make(chan struct{}, 1),
 		landings: make(chan struct{}, 1),
 		slots:    make(chan struct{}, window),
+		stale:    make(chan struct{}, 1),
+		news:     make(chan struct{}, 1),
 		accounts: make(map[message.JID]*account),
 		flights:  make(map[int64]struct{}),
 		watchers: make(map[int64]*watcher),
 		calls:    make(map[string]*call),
+		heard:    make(map[int64]struct{}),
 		timers:   sync.Pool{New: func() any { return time.NewTimer(time.Hour) }},
 	}
 	d.metrics = newMetrics(opts.Metrics, d)
@@ -144,6 +160,9 @@ func (d *Delivery) Run(ctx context.Context) {
 	settled.Go(func() { d.settleAll(settling) })
 	running.Go(func() { d.drain(ctx) })
 	running.Go(func() { d.sweep(ctx) })
+	if d.shared() {
+		running.Go(func() { d.learn(ctx) })
+	}
 	running.Wait()
 	d.land()
 	stop()
@@ -178,6 +197,9 @@ func (d *Delivery) StreamChanged() {
 		d.mu.Unlock()
 		notify(d.settle)
 		notify(d.work)
+		if d.shared() { // others have been at it
+			notify(d.stale)
+		}
 	}
 }
 
@@ -238,7 +260,7 @@ type handover struct {
 // timeout. Where that leads to nothing, m is kept.
 func (d *Delivery) hand(ctx context.Context, m *message.Message) message.Outcome {
 	h := &handover{message: m, seq: d.next(), stream: d.streams.Load(), told: make(chan struct{}, 1)}
-	if d.waits(m) {
+	if d.shared() || d.waits(m) {
 		return d.lineUp(ctx, d.record(m, h.seq))
 	}
 	withdraw, err := d.sender.Submit(m, func(status message.Status, err error) { d.tell(h, message.Outcome{Status: status, Err: err}) })

@@ -40,11 +40,11 @@ func (d *Delivery) judge(r *message.Record, o message.Outcome, waits bool) {
 	case f.Kind == fault.Unconfirmed && f.Passing: // its stream has ended
 		r.State = message.Queued
 	case f.Kind == fault.Unconfirmed:
-		r.State, r.Wake = message.Unconfirmed, r.Expires
+		r.State, r.Wake, r.Waits = message.Unconfirmed, r.Expires, false
 	case f.Kind == fault.Rejected:
 		d.finish(r, message.Rejected)
 	case f.Passing:
-		r.State, r.Wake = message.Waiting, time.Now().Add(backoff(r.Attempts))
+		r.State, r.Wake, r.Waits = message.Waiting, time.Now().Add(backoff(r.Attempts)), false
 		if r.Wake.After(r.Expires) {
 			r.Wake = r.Expires
 		}

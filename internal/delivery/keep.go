@@ -49,7 +49,7 @@ func (d *Delivery) keep(r message.Record) error {
 	if err := d.sender.Fits(r.Message); err != nil && r.Attempts == 0 {
 		return err
 	}
-	_, err := d.put([]message.Record{r})
+	_, err := d.put([]message.Record{r}, func() {})
 	return err
 }
 
@@ -62,9 +62,14 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 			return nil, nil, err
 		}
 	}
-	watching := d.watch(records)
-	if earlier, err = d.put(records); err != nil || len(earlier) > 0 {
-		d.unwatch(records)
+	d.setWaits(records)
+	var watching []*watcher
+	earlier, err = d.put(records, func() {
+		d.unwatch(watching)
+		watching = d.watch(records)
+	})
+	if err != nil || len(earlier) > 0 {
+		d.unwatch(watching)
 		return nil, earlier, err
 	}
 	return d.await(ctx, records, watching), nil, nil
@@ -72,6 +77,7 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 
 // A watcher waits for what becomes of a record.
 type watcher struct {
+	seq  int64                // of the record
 	told chan message.Outcome // capacity 1, written once
 
 	// Guarded by Delivery.mu.
@@ -83,7 +89,7 @@ type watcher struct {
 func (d *Delivery) await(ctx context.Context, records []message.Record, watching []*watcher) []message.Outcome {
 	outcomes := make([]message.Outcome, len(watching))
 	patience := d.opts.ConfirmTimeout
-	if !d.opts.Up() {
+	if !d.patient(records) {
 		patience = 0
 	}
 	timeout := time.NewTimer(patience)
@@ -95,7 +101,11 @@ func (d *Delivery) await(ctx context.Context, records []message.Record, watching
 		case <-timeout.C:
 		case <-ctx.Done():
 		}
-		d.stopWaiting(records[i:], watching[i:], outcomes[i:])
+		if d.shared() {
+			d.leaveLine(records[i:], watching[i:], outcomes[i:])
+		} else {
+			d.stopWaiting(records[i:], watching[i:], outcomes[i:])
+		}
 		break
 	}
 	return outcomes
@@ -131,29 +141,30 @@ func (d *Delivery) watch(records []message.Record) []*watcher {
 	defer d.mu.Unlock()
 	watching := make([]*watcher, len(records))
 	for i, r := range records {
-		watching[i] = &watcher{told: make(chan message.Outcome, 1)}
+		watching[i] = &watcher{seq: r.Seq, told: make(chan message.Outcome, 1)}
 		d.watchers[r.Seq] = watching[i]
 	}
 	return watching
 }
 
-func (d *Delivery) unwatch(records []message.Record) {
+func (d *Delivery) unwatch(watching []*watcher) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range records {
-		delete(d.watchers, r.Seq)
+	for _, w := range watching {
+		delete(d.watchers, w.seq)
 	}
 }
 
-// put puts pending records of one sender into the store.
-func (d *Delivery) put(records []message.Record) (earlier []message.Record, err error) {
+// put puts pending records of one sender into the store, which calls numbered before
+// anybody else can see them.
+func (d *Delivery) put(records []message.Record, numbered func()) (earlier []message.Record, err error) {
 	d.steady.RLock()
 	defer d.steady.RUnlock()
 	if err := d.reserve(records); err != nil {
 		return nil, err
 	}
 	// Who asked may go: what is kept has to be counted.
-	if earlier, err = d.keeper.Put(context.Background(), records); err != nil || len(earlier) > 0 {
+	if earlier, err = d.keeper.Put(context.Background(), records, numbered); err != nil || len(earlier) > 0 {
 		d.release(records)
 		return earlier, err
 	}
@@ -243,21 +254,27 @@ func (d *Delivery) release(records []message.Record) {
 // count adds a pending record to its sender's account, or takes it out. The caller
 // holds mu.
 func (d *Delivery) count(r *message.Record, n int) {
-	a := d.accounts[r.From]
-	if a == nil {
-		a = &account{lines: make(map[message.JID]int)}
-		d.accounts[r.From] = a
-	}
+	a := d.account(r.From)
 	a.records += n
 	a.bytes += int64(n) * r.Size
 	d.kept += int64(n) * r.Size
-	if r.State == message.Queued {
+	if r.State == message.Queued && !d.shared() {
 		d.line(a, r.To, n)
 	}
-	if a.records == 0 {
+	if a.records == 0 && !d.shared() {
 		d.leavePage(a)
 		delete(d.accounts, r.From)
 	}
+}
+
+// account gives the account of a sender, which may be new. The caller holds mu.
+func (d *Delivery) account(sender message.JID) *account {
+	a := d.accounts[sender]
+	if a == nil {
+		a = &account{lines: make(map[message.JID]int)}
+		d.accounts[sender] = a
+	}
+	return a
 }
 
 // line counts records that enter or leave the line. The caller holds mu.
@@ -272,11 +289,17 @@ func (d *Delivery) line(a *account, to message.JID, n int) {
 // mu.
 func (d *Delivery) lookAt(r *message.Record) {
 	if a := d.accounts[r.From]; a != nil && r.State == message.Queued {
-		a.look = true
-		a.cursor = min(a.cursor, r.Seq-1)
-		a.newcomer = min(a.newcomer, r.Seq)
-		notify(d.work)
+		d.lookFrom(a, r.Seq)
 	}
+}
+
+// lookFrom lets the outbox look at what is in an account's line from there on. The
+// caller holds mu.
+func (d *Delivery) lookFrom(a *account, seq int64) {
+	a.look = true
+	a.cursor = min(a.cursor, seq-1)
+	a.newcomer = min(a.newcomer, seq)
+	notify(d.work)
 }
 
 // leavePage lets the outbox read the line of an account anew before it hands over
@@ -299,6 +322,7 @@ func (d *Delivery) reload(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	before := d.accounts
 	d.accounts, d.page, d.kept = make(map[message.JID]*account), nil, 0
 	d.inLine.Store(0)
 	for _, p := range piles {
@@ -306,6 +330,7 @@ func (d *Delivery) reload(ctx context.Context) error {
 			d.addPile(p)
 		}
 	}
+	d.keepLooking(before)
 	d.renewed = d.renewed || !d.loaded // the streams of an earlier process have ended
 	d.loaded = true
 	notify(d.work)
@@ -315,15 +340,12 @@ func (d *Delivery) reload(ctx context.Context) error {
 
 // addPile counts what reload has found. The caller holds mu.
 func (d *Delivery) addPile(p message.Pile) {
-	a := d.accounts[p.From]
-	if a == nil {
-		a = &account{lines: make(map[message.JID]int), look: true}
-		d.accounts[p.From] = a
-	}
+	a := d.account(p.From)
+	a.look = true
 	a.records += p.Count
 	a.bytes += p.Size
 	d.kept += p.Size
-	if p.State == message.Queued {
+	if p.State == message.Queued && !d.shared() {
 		d.line(a, p.To, p.Count)
 	}
 }

@@ -25,6 +25,9 @@ type table struct {
 	mu        sync.Mutex
 	records   map[int64]message.Record
 	originals map[original]message.Original
+	shared    bool  // by several, of which that of term leads
+	last      int64 // the newest Seq, where it is shared
+	term      int64
 	changed   bool            // as another process would make it
 	fails     map[string]bool // methods that fail now, by name; "*": all that write
 
@@ -89,7 +92,7 @@ func (k *table) fail(method string, fails bool) {
 	k.fails[method] = fails
 }
 
-func (k *memory) Put(_ context.Context, records []message.Record) ([]message.Record, error) {
+func (k *memory) Put(_ context.Context, records []message.Record, numbered func()) ([]message.Record, error) {
 	if err := k.begin("Put", true); err != nil {
 		return nil, err
 	}
@@ -110,6 +113,13 @@ func (k *memory) Put(_ context.Context, records []message.Record) ([]message.Rec
 			return earlier, nil
 		}
 	}
+	if k.shared {
+		for i := range records {
+			k.last++
+			records[i].Seq = k.last
+		}
+	}
+	numbered()
 	for _, r := range records {
 		if _, taken := k.records[r.Seq]; taken {
 			return nil, errors.New("memory: a Seq is taken")
@@ -149,9 +159,10 @@ func (k *memory) Settle(_ context.Context, changes []message.Change) (applied []
 // settle applies one change. The caller holds mu.
 func (k *table) settle(c message.Change) bool {
 	r, known := k.records[c.Seq]
-	if !known || r.State != c.Before {
+	if !known || r.State != c.Before || r.Term > c.Term || k.shared && c.State == message.Failed && c.Before.Pending() && !r.Waits {
 		return false
 	}
+	r.Waits = c.Waits && (r.Waits || !c.Before.Pending())
 	r.State, r.Attempts, r.Code, r.Detail, r.Wake, r.Expires = c.State, c.Attempts, c.Code, c.Detail, c.Wake, c.Expires
 	switch {
 	case !c.State.Pending():
@@ -170,6 +181,45 @@ func (k *table) beside(changes ...message.Change) {
 	for _, c := range changes {
 		k.changed = k.settle(c) || k.changed
 	}
+}
+
+// Claim is Select for the one that leads.
+func (k *memory) Claim(_ context.Context, term int64, q message.Query) ([]message.Record, error) {
+	if err := k.begin("Claim", true); err != nil {
+		return nil, err
+	}
+	defer k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead || term != k.term {
+		return nil, errors.New("memory: another leads")
+	}
+	found := k.find(q)
+	for i := range found {
+		r := k.records[found[i].Seq]
+		r.Term, found[i].Term = term, term
+		k.records[r.Seq] = r
+	}
+	return found, nil
+}
+
+func (k *memory) StopWaiting(_ context.Context, seqs []int64) ([]message.Record, error) {
+	if err := k.begin("StopWaiting", true); err != nil {
+		return nil, err
+	}
+	defer k.pause()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return nil, errDisk
+	}
+	for _, seq := range seqs {
+		if r := k.records[seq]; r.State.Pending() {
+			r.Waits = false
+			k.records[seq] = r
+		}
+	}
+	return k.find(message.Query{Seqs: seqs}), nil
 }
 
 func (k *memory) Select(_ context.Context, q message.Query) ([]message.Record, error) {
@@ -217,6 +267,7 @@ func meant(q message.Query, r *message.Record) bool {
 		(q.State == "" || q.State == r.State) &&
 		(!q.Open || r.State.Pending()) &&
 		(!q.Final || !r.State.Pending()) &&
+		(q.Seqs == nil || slices.Contains(q.Seqs, r.Seq)) &&
 		r.Seq > q.After &&
 		(q.WakeBy.IsZero() || !r.Wake.After(q.WakeBy))
 }

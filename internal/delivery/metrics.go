@@ -54,7 +54,7 @@ func (d *Delivery) depth() (n int, bytes int64) {
 	for _, a := range d.accounts {
 		n += a.records
 	}
-	return n, d.kept
+	return max(n, 0), max(d.kept, 0) // what others have sent is counted by and by
 }
 
 // ownDepth gives how many messages of one sender are kept.
@@ -62,7 +62,7 @@ func (d *Delivery) ownDepth(sender message.JID) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if a := d.accounts[sender]; a != nil {
-		return a.records
+		return max(a.records, 0)
 	}
 	return 0
 }

@@ -135,10 +135,16 @@ func (d *Delivery) repeat(ctx context.Context, r message.Request, earlier []mess
 	var again []message.Record
 	var before []message.State
 	var places []int
+	var others []message.Record // under way with another posthorn
+	var theirs []int
 	for i, m := range r.Messages {
 		old := known[m.To]
 		if old != nil && triable(*old) {
 			sent, again, before, places = append(sent, m), append(again, d.again(*old, m)), append(before, old.State), append(places, i)
+			continue
+		}
+		if old != nil && old.Waits && old.State.Pending() {
+			others, theirs = append(others, *old), append(theirs, i)
 			continue
 		}
 		outcomes[i] = outcomeOf(old)
@@ -147,6 +153,9 @@ func (d *Delivery) repeat(ctx context.Context, r message.Request, earlier []mess
 	d.remember(r.Update, sent, retried)
 	for i, o := range retried {
 		outcomes[places[i]] = o
+	}
+	for i, o := range d.waitFor(ctx, others) {
+		outcomes[theirs[i]] = o
 	}
 	return outcomes
 }
@@ -178,9 +187,10 @@ func (d *Delivery) retry(ctx context.Context, records []message.Record, before [
 	if len(records) == 0 {
 		return nil
 	}
+	d.setWaits(records)
 	watching := d.watch(records)
 	if err := d.putBack(records, before); err != nil {
-		d.unwatch(records)
+		d.unwatch(watching)
 		return slices.Repeat([]message.Outcome{{Err: err}}, len(records))
 	}
 	return d.await(ctx, records, watching)

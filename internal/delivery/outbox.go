@@ -75,7 +75,7 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 	if page == nil {
 		return false
 	}
-	records, err := d.keeper.Select(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
+	records, err := d.readPage(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
 	if err != nil {
 		d.rest(sender, lookAgain)
 		return false
@@ -137,7 +137,7 @@ func (d *Delivery) rest(sender message.JID, wait time.Duration) {
 func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.page != page || r.Seq > page.newcomer {
+	if d.page != page || r.Seq > page.newcomer || d.shared() && r.Term != d.opts.Term() {
 		return false, false
 	}
 	_, flies := d.flights[r.Seq]
@@ -188,7 +188,7 @@ func (d *Delivery) refused(r *message.Record, err error) bool {
 // for it. The caller holds mu.
 func (d *Delivery) prepare(r *message.Record) {
 	r.Message.Kept = true
-	if !d.watched(r) {
+	if !d.watched(r) || d.shared() && time.Since(r.Accepted) > d.opts.ConfirmTimeout {
 		r.Message.Accepted = r.Accepted
 	}
 }
@@ -196,6 +196,9 @@ func (d *Delivery) prepare(r *message.Record) {
 // watched reports whether the sender of r still waits for its outcome. The caller
 // holds mu.
 func (d *Delivery) watched(r *message.Record) bool {
+	if d.shared() { // with any posthorn; the store knows whether it still does when that counts
+		return r.Waits
+	}
 	return d.watchers[r.Seq] != nil
 }
 

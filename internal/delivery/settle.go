@@ -109,7 +109,9 @@ func (d *Delivery) done(s *settlement, applied bool) {
 		d.recount(s)
 		d.report(s)
 	}
-	d.tellWatcher(s)
+	if applied || !d.shared() { // else another decides
+		d.tellWatcher(s)
+	}
 }
 
 // landed forgets that a record was on the stream. The outbox may have it in hand as
@@ -132,6 +134,12 @@ func (d *Delivery) landed(s *settlement, applied bool) {
 // recount moves a record from what it was to what it is. The caller holds mu.
 func (d *Delivery) recount(s *settlement) {
 	if s.State == s.Before {
+		return
+	}
+	if d.shared() { // what it counts for is known to who accepted it
+		if s.State == message.Queued {
+			d.lookFrom(d.account(s.From), s.Seq)
+		}
 		return
 	}
 	if s.State.Pending() {
@@ -157,11 +165,19 @@ func (d *Delivery) tellWatcher(s *settlement) {
 	if w == nil || s.State == message.Queued && (s.Before != message.Queued || w.final != nil && w.final.Err != nil) {
 		return
 	}
-	delete(d.watchers, s.Seq)
-	w.told <- s.outcome
+	d.answer(w, &s.Record, s.outcome)
 	if w.call != nil {
 		w.call.unwritten--
 		d.forgetCall(s.Scope, w.call)
+	}
+}
+
+// answer tells a watcher what became of a record. The caller holds mu.
+func (d *Delivery) answer(w *watcher, r *message.Record, o message.Outcome) {
+	delete(d.watchers, r.Seq)
+	w.told <- o
+	if d.shared() && !r.State.Pending() {
+		d.count(r, -1)
 	}
 }
 
@@ -183,7 +199,7 @@ func (d *Delivery) report(s *settlement) {
 // all that was told of that other stream is written.
 func (d *Delivery) renewedStream(ctx context.Context) {
 	d.mu.Lock()
-	renewed := d.renewed && d.loaded && len(d.settled) == 0
+	renewed := d.renewed && d.loaded && d.leads() && len(d.settled) == 0
 	d.renewed = d.renewed && !renewed
 	d.mu.Unlock()
 	if renewed && !d.renew(ctx) {
@@ -224,14 +240,19 @@ func (d *Delivery) sweep(ctx context.Context) {
 		if stale = stale || err == nil && changed; stale {
 			stale = d.reload(ctx) != nil
 		}
-		d.sweepOnce(ctx, time.Now())
-		if now := time.Now(); now.Sub(forgotten) >= forgetEvery {
+		if d.leads() {
+			d.sweepOnce(ctx, time.Now())
+		}
+		d.askAgain()
+		if now := time.Now(); d.leads() && now.Sub(forgotten) >= forgetEvery {
 			_, _ = d.keeper.Forget(ctx, now, maxRemembered) // or in the next minute
 			forgotten = now
 		}
 		notify(d.settle) // for what could not be read when a stream was new
 		select {
 		case <-tick.C:
+		case <-d.stale:
+			stale = true
 		case <-ctx.Done():
 			return
 		}

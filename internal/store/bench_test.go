@@ -24,7 +24,7 @@ func benchmarkPut(b *testing.B, producers int) {
 	last.Store(time.Now().UnixNano())
 	put := func() {
 		seq := last.Add(1)
-		if _, err := s.Put(b.Context(), []message.Record{benchRecord(seq)}); err != nil {
+		if _, err := s.Put(b.Context(), []message.Record{benchRecord(seq)}, func() {}); err != nil {
 			b.Error(err)
 		}
 	}

@@ -305,7 +305,7 @@ func putUntilKilled(path string) {
 		go func() {
 			for {
 				seq := last.Add(1)
-				if _, err := s.Put(ctx, []message.Record{record(seq, me, a, bodyOf(seq))}); err != nil {
+				if _, err := s.Put(ctx, []message.Record{record(seq, me, a, bodyOf(seq))}, func() {}); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}

@@ -46,7 +46,7 @@ func fails(t *testing.T, s *Store, err error, want string) {
 func recovers(t *testing.T, s *Store, r message.Record) {
 	t.Helper()
 	eventually(t, "it recovers", func() bool {
-		_, err := s.Put(t.Context(), []message.Record{r})
+		_, err := s.Put(t.Context(), []message.Record{r}, func() {})
 		return err == nil
 	})
 	if err := s.Failure(); err != nil {
@@ -66,7 +66,7 @@ func opened(t *testing.T, path, want string) (s *Store, stop func()) {
 	if err == nil || err.Error() != want {
 		t.Errorf("Open gave\n%v, want\n%s", err, want)
 	}
-	_, err = s.Put(t.Context(), []message.Record{record(100, me, a, "x")})
+	_, err = s.Put(t.Context(), []message.Record{record(100, me, a, "x")}, func() {})
 	fails(t, s, err, want)
 	if _, err := s.Select(t.Context(), message.Query{}); fault.Of(err).Kind != fault.Unavailable {
 		t.Error("Select gave", err)
@@ -97,7 +97,7 @@ func TestLocked(t *testing.T) {
 	s, stop := running(t, path)
 	mustPut(t, s, record(1, me, a, "x"))
 	end := foreign(t, path, "BEGIN EXCLUSIVE")
-	_, err := s.Put(t.Context(), []message.Record{record(2, me, a, "x")})
+	_, err := s.Put(t.Context(), []message.Record{record(2, me, a, "x")}, func() {})
 	want := "store: " + path + " is locked by another program: database is locked (5) (SQLITE_BUSY)"
 	fails(t, s, err, want)
 	if got := seqs(mustSelect(t, s, message.Query{})); !cmp.Equal(got, []int64{1}) {
@@ -322,7 +322,7 @@ func TestFull(t *testing.T) {
 	var err error
 	for err == nil {
 		put++
-		_, err = s.Put(t.Context(), []message.Record{record(put, me, a, strings.Repeat("x", 3000))})
+		_, err = s.Put(t.Context(), []message.Record{record(put, me, a, strings.Repeat("x", 3000))}, func() {})
 	}
 	fails(t, s, err, want)
 	if put < 20 {
@@ -365,7 +365,7 @@ func TestFullAtOnce(t *testing.T) {
 		stop := run(t, s)
 		if err != nil {
 			failed[strings.TrimPrefix(err.Error(), "store: "+path+" ")]++
-			_, err := s.Put(t.Context(), []message.Record{record(1, me, a, "x")})
+			_, err := s.Put(t.Context(), []message.Record{record(1, me, a, "x")}, func() {})
 			fails(t, s, err, s.Failure().Error())
 		}
 		empty()
@@ -425,7 +425,7 @@ func TestBusyForAMoment(t *testing.T) {
 	s, _ := running(t, path)
 	end := foreign(t, path, "BEGIN EXCLUSIVE")
 	put := make(chan error, 1)
-	go func() { _, err := s.Put(t.Context(), []message.Record{record(1, me, a, "x")}); put <- err }()
+	go func() { _, err := s.Put(t.Context(), []message.Record{record(1, me, a, "x")}, func() {}); put <- err }()
 	time.AfterFunc(patience/10, end)
 	if err := <-put; err != nil || s.Failure() != nil {
 		t.Error(err, s.Failure())

@@ -214,7 +214,7 @@ func TestChangedIsTold(t *testing.T) {
 	told := make(chan bool, 1)
 	go func() { changed, err := s.Changed(t.Context()); told <- changed && err == nil }()
 	eventually(t, "asked", func() bool { return len(s.writes) == 1 })
-	go func() { _, _ = s.Put(t.Context(), []message.Record{record(1, me, a, "again")}) }()
+	go func() { _, _ = s.Put(t.Context(), []message.Record{record(1, me, a, "again")}, func() {}) }()
 	eventually(t, "a write that fails is beside it", func() bool { return len(s.writes) == 2 })
 	close(hold)
 	if !<-told {

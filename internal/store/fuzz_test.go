@@ -33,7 +33,7 @@ func FuzzPut(f *testing.F) {
 		queries := []message.Query{{}, {ID: id}, {From: want.From}, {From: want.From, ID: id}, {From: want.From, State: message.Queued, After: seq - 1, Limit: 1}}
 		if scope != "" {
 			queries = append(queries, message.Query{Scope: scope})
-			if earlier, err := s.Put(t.Context(), []message.Record{want}); err != nil || !cmp.Equal(earlier, []message.Record{want}) {
+			if earlier, err := s.Put(t.Context(), []message.Record{want}, func() {}); err != nil || !cmp.Equal(earlier, []message.Record{want}) {
 				t.Errorf("again: %v %v", earlier, err)
 			}
 		}

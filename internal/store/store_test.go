@@ -85,7 +85,7 @@ func in(r message.Record, state message.State, wake int64) message.Record {
 
 func mustPut(t testing.TB, s *Store, records ...message.Record) {
 	t.Helper()
-	earlier, err := s.Put(t.Context(), records)
+	earlier, err := s.Put(t.Context(), records, func() {})
 	if err != nil || earlier != nil {
 		t.Fatalf("Put gave %v, %v", earlier, err)
 	}
@@ -172,7 +172,7 @@ func TestPutAllOrNone(t *testing.T) {
 	for i := range int64(20) {
 		putting.Go(func() { mustPut(t, s, record(100+i, me, a, "good")) })
 		putting.Go(func() {
-			_, err := s.Put(t.Context(), []message.Record{record(200+i, me, a, "bad"), record(5, me, a, "five again")})
+			_, err := s.Put(t.Context(), []message.Record{record(200+i, me, a, "bad"), record(5, me, a, "five again")}, func() {})
 			if err == nil || fault.Of(err).Kind != fault.Internal {
 				t.Errorf("the second record with a Seq: %v", err)
 			}
@@ -199,7 +199,7 @@ func TestScope(t *testing.T) {
 	want := request(1, "one")
 	mustPut(t, s, want...)
 	for _, again := range [][]message.Record{request(11, "one"), request(21, "another")} {
-		earlier, err := s.Put(t.Context(), again)
+		earlier, err := s.Put(t.Context(), again, func() {})
 		if diff := cmp.Diff(want, earlier); err != nil || diff != "" {
 			t.Error(err, diff)
 		}
@@ -216,7 +216,7 @@ func TestScope(t *testing.T) {
 	for i := range int64(100) {
 		putting.Go(func() {
 			r := with(record(100+i, me, a, "race"), func(r *message.Record) { r.Scope = "raced" })
-			if earlier, err := s.Put(t.Context(), []message.Record{r}); err != nil {
+			if earlier, err := s.Put(t.Context(), []message.Record{r}, func() {}); err != nil {
 				t.Error(err)
 			} else if earlier == nil {
 				firsts <- r.Seq
@@ -453,7 +453,7 @@ func TestEnd(t *testing.T) {
 	eventually(t, "all wait", func() bool { return len(s.writes) == maxBatch })
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Put(gone, []message.Record{record(9999, me, a, "x")}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Put(gone, []message.Record{record(9999, me, a, "x")}, func() {}); !errors.Is(err, context.Canceled) {
 		t.Error("without a place:", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
@@ -461,7 +461,7 @@ func TestEnd(t *testing.T) {
 	s.Run(ended)
 	putting.Wait()
 	const want = "posthorn cannot keep messages now: its administrator finds the reason in its log: store: has ended"
-	if _, err := s.Put(t.Context(), []message.Record{record(9999, me, a, "x")}); err == nil || err.Error() != want || fault.Of(err).Kind != fault.Unavailable {
+	if _, err := s.Put(t.Context(), []message.Record{record(9999, me, a, "x")}, func() {}); err == nil || err.Error() != want || fault.Of(err).Kind != fault.Unavailable {
 		t.Error("Put after the end:", err)
 	}
 	if _, err := s.Select(t.Context(), message.Query{}); err == nil || err.Error() != want {
@@ -471,7 +471,7 @@ func TestEnd(t *testing.T) {
 	s.failure = nil // as for who looked at it just before the end
 	s.mu.Unlock()
 	for range maxBatch + 1 { // with a place and without
-		if _, err := s.Put(t.Context(), []message.Record{record(9999, me, a, "x")}); err == nil || err.Error() != want {
+		if _, err := s.Put(t.Context(), []message.Record{record(9999, me, a, "x")}, func() {}); err == nil || err.Error() != want {
 			t.Fatal("Put at the end:", err)
 		}
 	}

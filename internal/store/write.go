@@ -132,8 +132,9 @@ func (c *connection) transact(do func() error) error {
 
 // Put keeps records, all or none, and returns when they are on disk. Where they
 // have a Scope of which there are records already, it keeps nothing and gives
-// those.
-func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []message.Record, err error) {
+// those. numbered is called before anybody else can see the records, which have
+// their Seq by then; again, where the store had to begin anew.
+func (s *Store) Put(ctx context.Context, records []message.Record, numbered func()) (earlier []message.Record, err error) {
 	contents := make([][]byte, len(records))
 	for i := range records {
 		if !records[i].State.Pending() {
@@ -149,6 +150,7 @@ func (s *Store) Put(ctx context.Context, records []message.Record) (earlier []me
 				return err
 			}
 		}
+		numbered()
 		for i := range records {
 			if err := c.insert(&records[i], i, contents[i]); err != nil {
 				return err
