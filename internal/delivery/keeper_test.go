@@ -17,7 +17,8 @@ import (
 // holds is what was committed, and several may hold the same, one after the other.
 type memory struct {
 	*table
-	dead bool // commits nothing any more, as after a crash; guarded by table.mu
+	dead  bool      // commits nothing any more, as after a crash; guarded by table.mu
+	asked time.Time // where it is shared: when Changed was last true; guarded by table.mu
 }
 
 // A table is what is committed.
@@ -36,6 +37,7 @@ type table struct {
 	refuse   func() bool               // fails a write by chance
 	selected func([]message.Record)    // is told of what Select gives, before that returns
 	putting  func(rs []message.Record) // is told of what Put will commit, before it does
+	spread   func(k *memory, arrived map[message.JID]int64, settled []int64)
 }
 
 // An original is what names a message.Original.
@@ -53,7 +55,26 @@ func (k *memory) die() *memory {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.dead, k.changed = true, true
-	return &memory{table: k.table}
+	return k.another()
+}
+
+// another is the keeper of another posthorn that shares what k holds.
+func (k *memory) another() *memory { return &memory{table: k.table} }
+
+// tell tells other posthorns what k has committed. The caller holds mu.
+func (k *memory) tell(changed ...message.Record) {
+	if k.spread == nil {
+		return
+	}
+	arrived, settled := make(map[message.JID]int64), []int64(nil)
+	for _, r := range changed {
+		if r.State != message.Queued {
+			settled = append(settled, r.Seq)
+		} else if first, known := arrived[r.From]; !known || r.Seq < first {
+			arrived[r.From] = r.Seq
+		}
+	}
+	go k.spread(k, arrived, settled)
 }
 
 var errDisk = errors.New("memory: no space")
@@ -127,6 +148,7 @@ func (k *memory) Put(_ context.Context, records []message.Record, numbered func(
 		r.Message = stored(r.Message)
 		k.records[r.Seq] = r
 	}
+	k.tell(records...)
 	return nil, nil
 }
 
@@ -151,7 +173,10 @@ func (k *memory) Settle(_ context.Context, changes []message.Change) (applied []
 		return nil, errDisk
 	}
 	for _, c := range changes {
-		applied = append(applied, k.settle(c))
+		done := k.settle(c)
+		if applied = append(applied, done); done {
+			k.tell(k.records[c.Seq])
+		}
 	}
 	return applied, nil
 }
@@ -353,6 +378,13 @@ func (k *memory) Changed(context.Context) (bool, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.shared {
+		due := time.Since(k.asked) >= 5*time.Second
+		if due {
+			k.asked = time.Now()
+		}
+		return due, nil
+	}
 	changed := k.changed
 	k.changed = false
 	return changed, nil

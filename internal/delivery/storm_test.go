@@ -36,7 +36,21 @@ func TestStorm(t *testing.T) {
 	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { storm(t, seed) })
+			synctest.Test(t, func(t *testing.T) { storm(t, seed, 1) })
+		})
+	}
+}
+
+// TestSharedStorm is TestStorm of several posthorns that share a disk. Any of them may
+// crash, and the one that leads be cut off, or told late that another does.
+func TestSharedStorm(t *testing.T) {
+	first, last := uint64(1), *seeds
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { storm(t, seed, 3) })
 		})
 	}
 }
@@ -51,7 +65,7 @@ const (
 type weather struct {
 	t      *testing.T
 	disk   *table
-	keeper *memory     // of the present life; owned by serve
+	shared bool        // by several lives at once
 	calm   atomic.Bool // nothing fails any more
 	birth  atomic.Bool // a life begins: the disk does not fail
 
@@ -61,8 +75,9 @@ type weather struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	random   *rand.Rand
-	life     *life
-	received []string          // in earlier lives
+	life     *life             // the one that has the stream, or is about to
+	lives    []*life           // all that live
+	received []string          // by the server, in this order
 	facts    map[string]*facts // by id
 	events   int
 
@@ -74,6 +89,7 @@ type weather struct {
 type life struct {
 	*house
 	crashed atomic.Bool
+	term    atomic.Int64 // where several share the disk: as Options.Term
 }
 
 // facts are what happened to one message.
@@ -90,13 +106,15 @@ type facts struct {
 	story     []string
 }
 
-func storm(t *testing.T, seed uint64) {
+func storm(t *testing.T, seed uint64, posts int) {
 	t.Logf("seed %d", seed)
 	keeper := newMemory()
-	w := &weather{t: t, keeper: keeper, disk: keeper.table, random: rand.New(rand.NewPCG(seed, 0)), facts: make(map[string]*facts), meddled: make(map[message.JID]bool)}
+	w := &weather{t: t, shared: posts > 1, disk: keeper.table, random: rand.New(rand.NewPCG(seed, 0)), facts: make(map[string]*facts), meddled: make(map[message.JID]bool)}
 	w.cuts, w.bounces, w.silence = w.below(20), w.below(100), w.below(20)
 	w.crashes, w.failures, w.admins = w.below(8), w.below(200), 0
-	if w.below(2) == 0 {
+	if w.disk.shared = w.shared; w.shared {
+		w.disk.spread = w.spread
+	} else if w.below(2) == 0 {
 		w.disk.latency = func() time.Duration {
 			if w.birth.Load() {
 				return 0
@@ -107,7 +125,11 @@ func storm(t *testing.T, seed uint64) {
 		w.admins = w.below(20)
 	}
 	w.disk.refuse = func() bool { return !w.birth.Load() && w.chance(w.failures) }
-	w.begin()
+	for range posts {
+		w.begin(keeper)
+		keeper = keeper.another()
+	}
+	w.lead()
 	var clients, world sync.WaitGroup
 	over, end := context.WithCancel(context.Background())
 	world.Go(func() { w.serve(over) })
@@ -120,7 +142,9 @@ func storm(t *testing.T, seed uint64) {
 	w.calmDown()
 	end()
 	world.Wait()
-	w.life.stop()
+	for _, l := range w.lives {
+		l.stop()
+	}
 	w.judge(orders)
 }
 
@@ -150,25 +174,114 @@ func (w *weather) note(id string, change func(*facts)) {
 
 // begin starts a Delivery on what is committed. It is used once that is read, since
 // the clock of a bubble does not wait for locks.
-func (w *weather) begin() {
+func (w *weather) begin(k *memory) {
 	w.birth.Store(true)
 	defer w.birth.Store(false)
 	w.disk.fail("*", false)
-	l := &life{house: build(w.t, w.keeper, func(o *Options, s *stream) {
+	l := &life{}
+	l.house = build(w.t, k, func(o *Options, s *stream) {
 		o.MaxKept = 10 << 20
 		s.trace = w.trace
 		s.keptFirst = func() bool { return w.below(2) == 0 }
-	})}
+		if w.shared {
+			s.up = false
+			o.Term, o.Flows = l.term.Load, func() bool { return w.now().stream.Up() }
+		}
+	})
 	time.Sleep(2 * time.Second)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.lives = append(w.lives, l)
+	if !w.shared || w.life == nil {
+		w.life = l
+	}
+}
+
+// lead gives the lease, and the stream, to the one whose turn it is.
+func (w *weather) lead() {
+	if !w.shared {
+		return
+	}
+	l := w.now()
+	w.disk.set(func(k *table) { k.term++; l.term.Store(k.term) })
+	l.stream.connect()
+}
+
+// some is one that lives.
+func (w *weather) some() *life {
+	n := w.below(len(w.lives))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lives[n%len(w.lives)]
+}
+
+// next makes another the one whose turn it is.
+func (w *weather) next() {
+	l := w.some()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.life = l
+}
+
+// spread tells the others what one has written, sooner or later, or not at all.
+func (w *weather) spread(k *memory, arrived map[message.JID]int64, settled []int64) {
+	w.mu.Lock()
+	lives := slices.Clone(w.lives)
+	w.mu.Unlock()
+	for _, l := range lives {
+		if l.keeper == k || w.chance(100) {
+			continue
+		}
+		time.AfterFunc(time.Duration(w.below(int(5*time.Millisecond))), func() {
+			for sender, seq := range arrived {
+				l.Arrived(sender, seq)
+			}
+			l.Settled(settled)
+		})
+	}
+}
+
+// usurp lets another lead, whatever the one that does knows of it.
+func (w *weather) usurp() {
+	old := w.now()
+	old.stream.write(w.below(100))
+	w.processSome(old)
+	w.noteReceived()
+	end := func() {
+		old.term.Store(0)
+		if w.below(2) == 0 {
+			time.Sleep(time.Duration(w.below(int(5 * time.Second))))
+		}
+		old.stream.cut(false)
+	}
+	w.next()
+	if old == w.now() || w.below(2) == 0 {
+		end() // it was released, or its end was waited for
+	} else {
+		go end()
+	}
+	time.Sleep(time.Duration(w.below(int(6 * time.Second))))
+	w.lead()
+}
+
+// noteReceived lets all that is in line be received twice that was received before.
+func (w *weather) noteReceived() {
+	pending := w.pending()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range pending {
+		f := w.about(r.ID)
+		f.twice = f.twice || slices.Contains(w.received, r.ID)
+	}
 }
 
 // trace adds to what is told of a message when something is wrong with it.
 func (w *weather) trace(id, what string) {
 	w.note(id, func(f *facts) {
 		w.events++
+		if what == "received" {
+			w.received = append(w.received, id)
+		}
 		f.story = append(f.story, fmt.Sprintf("%s #%d %s", time.Now().Format("04:05.000"), w.events, what))
 	})
 }
@@ -179,21 +292,27 @@ func (w *weather) now() *life {
 	return w.life
 }
 
-// crash ends the Delivery as kill -9 does.
+// crash ends a Delivery as kill -9 does.
 func (w *weather) crash() {
-	l := w.now()
+	l, leader := w.some(), w.now()
 	l.crashed.Store(true)
 	l.stream.giveUp()
-	w.keeper = w.keeper.die()
-	w.processSome(l)
-	for _, r := range w.disk.all() {
-		w.note(r.ID, func(f *facts) { f.twice = f.twice || r.State.Pending() })
+	k := l.keeper.die()
+	if l == leader {
+		w.processSome(l)
+		for _, r := range w.pending() {
+			w.note(r.ID, func(f *facts) { f.twice = true })
+		}
 	}
-	w.mu.Lock()
-	w.received = append(w.received, l.stream.receivedIDs()...)
-	w.mu.Unlock()
 	go l.stop()
-	w.begin()
+	w.begin(k)
+	w.mu.Lock()
+	w.lives = slices.DeleteFunc(w.lives, func(other *life) bool { return other == l })
+	w.mu.Unlock()
+	if l == leader {
+		w.next()
+		w.lead()
+	}
 }
 
 // serve is the server, and what ends lives.
@@ -205,6 +324,8 @@ func (w *weather) serve(over context.Context) {
 			time.Sleep(time.Duration(w.below(int(12 * time.Second)))) // confirms nothing in time
 		case w.chance(w.crashes):
 			w.crash()
+		case w.shared && w.chance(w.cuts):
+			w.usurp()
 		case w.chance(w.cuts):
 			w.cut()
 		}
@@ -434,7 +555,7 @@ func (w *weather) ask(r message.Request) {
 
 // askOnce reports whether each message was sent or kept, or refused for good.
 func (w *weather) askOnce(r message.Request) (stands bool) {
-	l := w.now()
+	l := w.some()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	gone := w.chance(10)
@@ -515,7 +636,12 @@ func (w *weather) calmDown() {
 	}
 	time.Sleep(10 * time.Second)
 	synctest.Wait()
-	checkBooks(w.t, w.life.house)
+	if !w.shared {
+		checkBooks(w.t, w.life.house)
+	}
+	for _, l := range w.lives {
+		checkNothingLeft(w.t, l.house)
+	}
 	for _, r := range w.pending() {
 		w.t.Errorf("%s is still %s", r.ID, r.State)
 	}
@@ -559,6 +685,13 @@ func checkBooks(t *testing.T, h *house) {
 			}
 		}
 	}
+}
+
+// checkNothingLeft looks whether somebody waits for something that has happened.
+func checkNothingLeft(t *testing.T, h *house) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if len(h.settled) > 0 || len(h.watchers) > 0 || len(h.calls) > 0 {
 		t.Errorf("%d settlements, %d watchers, %d calls are left", len(h.settled), len(h.watchers), len(h.calls))
 	}
@@ -569,7 +702,7 @@ func checkBooks(t *testing.T, h *house) {
 
 // judge compares answers with what was received.
 func (w *weather) judge(orders [][]string) {
-	received := append(w.received, w.life.stream.receivedIDs()...)
+	received := w.received
 	first, last := make(map[string]int), make(map[string]int)
 	for at, id := range received {
 		f := w.about(id)
