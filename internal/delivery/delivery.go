@@ -110,6 +110,7 @@ type Delivery struct {
 	watchers map[int64]*watcher       // by Seq
 	settled  []settlement             // to be written, in this order
 	renewed  bool                     // there is a new stream since it was last looked at
+	begins   bool                     // what was on an earlier stream may not be settled yet
 	calls    map[string]*call         // requests with an idempotency key under way, by Scope
 	heard    map[int64]struct{}       // Seq of records that are waited for, and to be asked about
 }
@@ -164,13 +165,14 @@ func (d *Delivery) Run(ctx context.Context) {
 		running.Go(func() { d.learn(ctx) })
 	}
 	running.Wait()
-	d.land()
+	d.Land()
 	stop()
 	settled.Wait()
 }
 
-// land waits until nothing that is kept is on the stream.
-func (d *Delivery) land() {
+// Land waits until all is written that has become of what was kept and handed over, no
+// longer than the confirm timeout.
+func (d *Delivery) Land() {
 	timeout := time.NewTimer(d.opts.ConfirmTimeout)
 	defer timeout.Stop()
 	for d.flying() {
@@ -193,7 +195,7 @@ func (d *Delivery) StreamChanged() {
 	if d.opts.Up() {
 		d.streams.Add(1)
 		d.mu.Lock()
-		d.renewed = true
+		d.renewed, d.begins = true, d.shared()
 		d.mu.Unlock()
 		notify(d.settle)
 		notify(d.work)

@@ -37,7 +37,7 @@ type table struct {
 	refuse   func() bool               // fails a write by chance
 	selected func([]message.Record)    // is told of what Select gives, before that returns
 	putting  func(rs []message.Record) // is told of what Put will commit, before it does
-	spread   func(k *memory, arrived map[message.JID]int64, settled []int64)
+	spread   func(k *memory, changed []message.Record) // tells others
 }
 
 // An original is what names a message.Original.
@@ -66,15 +66,7 @@ func (k *memory) tell(changed ...message.Record) {
 	if k.spread == nil {
 		return
 	}
-	arrived, settled := make(map[message.JID]int64), []int64(nil)
-	for _, r := range changed {
-		if r.State != message.Queued {
-			settled = append(settled, r.Seq)
-		} else if first, known := arrived[r.From]; !known || r.Seq < first {
-			arrived[r.From] = r.Seq
-		}
-	}
-	go k.spread(k, arrived, settled)
+	go k.spread(k, slices.Clone(changed))
 }
 
 var errDisk = errors.New("memory: no space")
@@ -184,7 +176,7 @@ func (k *memory) Settle(_ context.Context, changes []message.Change) (applied []
 // settle applies one change. The caller holds mu.
 func (k *table) settle(c message.Change) bool {
 	r, known := k.records[c.Seq]
-	if !known || r.State != c.Before || r.Term > c.Term || k.shared && c.State == message.Failed && c.Before.Pending() && !r.Waits {
+	if !known || r.State != c.Before || r.Term > c.Term || c.Under != 0 && c.Under != k.term || k.shared && c.State == message.Failed && c.Before.Pending() && !r.Waits {
 		return false
 	}
 	r.Waits = c.Waits && (r.Waits || !c.Before.Pending())

@@ -33,7 +33,7 @@ func (d *Delivery) drain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for d.opts.Up() && d.turn(ctx) {
+		for d.opts.Up() && d.begun() && d.turn(ctx) {
 		}
 	}
 }
@@ -180,7 +180,7 @@ func (d *Delivery) refused(r *message.Record, err error) bool {
 	r.Code, r.Detail = f.Kind.String(), f.Public
 	d.finish(r, message.Failed)
 	d.flights[r.Seq] = struct{}{}
-	d.settleLater(settlement{Change: message.Change{Record: *r, Before: before}, outcome: message.Outcome{Err: err}})
+	d.settleLater(settlement{Change: message.Change{Record: *r, Before: before, Under: r.Term}, outcome: message.Outcome{Err: err}})
 	return true
 }
 
@@ -225,5 +225,5 @@ func (d *Delivery) returned(r message.Record, o message.Outcome, slot bool) {
 	}
 	// One that is back in line keeps its slot until that is written, or a database
 	// that fails and a stream that ends again and again would fill the memory.
-	d.settleLater(settlement{Change: message.Change{Record: r, Before: before}, outcome: o, slot: slot})
+	d.settleLater(settlement{Change: message.Change{Record: r, Before: before, Under: r.Term}, outcome: o, slot: slot})
 }

@@ -156,13 +156,14 @@ func (d *Delivery) recount(s *settlement) {
 // tellWatcher tells whoever waits for a record, unless it is back in line. One that
 // is back because its stream has ended may have been delivered, and will be sent
 // again: its sender is told that it is kept, as of any other. But not if it was
-// sent again before that was written, and has failed.
+// sent again before that was written, and has failed. Where several posthorns share the
+// keeper, its sender waits on: another may have a stream within the time.
 func (d *Delivery) tellWatcher(s *settlement) {
 	w := d.watchers[s.Seq]
 	if s.State.Pending() {
 		s.outcome = message.Outcome{Status: message.Kept}
 	}
-	if w == nil || s.State == message.Queued && (s.Before != message.Queued || w.final != nil && w.final.Err != nil) {
+	if w == nil || s.State == message.Queued && (d.shared() || s.Before != message.Queued || w.final != nil && w.final.Err != nil) {
 		return
 	}
 	d.answer(w, &s.Record, s.outcome)

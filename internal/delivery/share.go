@@ -50,6 +50,16 @@ func (d *Delivery) readPage(ctx context.Context, q message.Query) ([]message.Rec
 	return d.keeper.Claim(ctx, d.opts.Term(), q)
 }
 
+// begun reports whether all is written that has become of what was on an earlier stream
+// of this one's. Before, what came after it may not go again: a leader that takes over
+// now would send all that has no outcome, and in another order.
+func (d *Delivery) begun() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begins = d.begins && len(d.flights)+len(d.settled) > 0
+	return !d.begins
+}
+
 // Arrived is to be called when another posthorn has put something of a sender in line,
 // from that Seq on.
 func (d *Delivery) Arrived(sender message.JID, seq int64) {
@@ -164,7 +174,7 @@ func (d *Delivery) leaveLine(records []message.Record, watching []*watcher, outc
 		default:
 		}
 		delete(d.watchers, w.seq)
-		outcomes[i] = w.known(now[w.seq], err)
+		outcomes[i] = knownNow(now[w.seq], err)
 	}
 }
 
@@ -176,14 +186,11 @@ func seqsOf(watching []*watcher) []int64 {
 	return seqs
 }
 
-// known is what can be said of a record that is r now, nil where err says why that is not
-// known.
-func (w *watcher) known(r *message.Record, err error) message.Outcome {
-	switch {
-	case r != nil:
+// knownNow is what can be said of a record that is r now, nil where err says why that is
+// not known.
+func knownNow(r *message.Record, err error) message.Outcome {
+	if r != nil {
 		return outcomeNow(r)
-	case w.final != nil && w.final.Err == nil:
-		return *w.final
 	}
 	return message.Outcome{Err: fault.Wrap(err, fault.Unconfirmed, "the database that keeps the message does not answer: it may or may not be delivered")}
 }

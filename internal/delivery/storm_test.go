@@ -223,21 +223,32 @@ func (w *weather) next() {
 	w.life = l
 }
 
-// spread tells the others what one has written, sooner or later, or not at all.
-func (w *weather) spread(k *memory, arrived map[message.JID]int64, settled []int64) {
+// spread tells the others what one has written, sooner or later, or not at all: then
+// others may pass what was put back in line.
+func (w *weather) spread(k *memory, changed []message.Record) {
 	w.mu.Lock()
 	lives := slices.Clone(w.lives)
 	w.mu.Unlock()
 	for _, l := range lives {
-		if l.keeper == k || w.chance(100) {
-			continue
-		}
-		time.AfterFunc(time.Duration(w.below(int(5*time.Millisecond))), func() {
-			for sender, seq := range arrived {
-				l.Arrived(sender, seq)
+		switch {
+		case l.keeper == k:
+		case w.chance(100):
+			for _, r := range changed {
+				w.note(r.ID, func(f *facts) { f.passed = f.passed || r.Attempts > 0 || f.answer != nil })
 			}
-			l.Settled(settled)
-		})
+		default:
+			time.AfterFunc(time.Duration(w.below(int(5*time.Millisecond))), func() { hear(l, changed) })
+		}
+	}
+}
+
+func hear(l *life, changed []message.Record) {
+	for _, r := range changed {
+		if r.State == message.Queued {
+			l.Arrived(r.From, r.Seq)
+		} else {
+			l.Settled([]int64{r.Seq})
+		}
 	}
 }
 

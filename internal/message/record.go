@@ -58,6 +58,9 @@ func (s State) Pending() bool { return s == Queued || s == Waiting || s == Uncon
 type Change struct {
 	Record
 	Before State
+	// Under is the term under which its message was handed over, whose outcome the change
+	// is: it is void once there is a later one. 0: it is somebody's decision, not an outcome.
+	Under int64
 }
 
 // A Request is what one sender asks for at once: one message for each recipient.
