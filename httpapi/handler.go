@@ -45,6 +45,7 @@ type Options struct {
 
 	Stream func() string // "up", "down" or "refused"
 	Store  func() string // "ok", "off" or "failing"
+	Role   func() string // "holder" or "standby", where several posthorns share the store; else nil
 	Ready  func() bool   // whether a message could be sent or kept now
 
 	Log     *slog.Logger

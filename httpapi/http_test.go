@@ -130,7 +130,9 @@ func TestHealth(t *testing.T) {
 	ready, stream = true, "up"
 	check("GET", "/readyz/", 200, `{"stream":"up","store":"ok","version":"1.2.3"}`)
 	check("GET", "/healthz?x", 200, `{"stream":"up","store":"ok","version":"1.2.3"}`)
-	if log := h.log.String(); strings.Count(log, "level=DEBUG") != 4 || strings.Count(log, "\n") != 4 {
+	h.Handler.options.Role = func() string { return "standby" }
+	check("GET", "/healthz", 200, `{"stream":"up","store":"ok","role":"standby","version":"1.2.3"}`)
+	if log := h.log.String(); strings.Count(log, "level=DEBUG") != 5 || strings.Count(log, "\n") != 5 {
 		t.Errorf("the log has %s", log)
 	}
 	response, err := http.Head(h.serve(t).URL + "/healthz")

@@ -37,7 +37,7 @@ func (x *exchange) tellStatus() error {
 	o := x.deliverer.Overview(x.r.Context(), x.from, maxOutcomes)
 	x.reply(http.StatusOK, "application/json", report{
 		JID:      x.from,
-		state:    state{x.options.Stream(), x.options.Store(), x.options.Version},
+		state:    x.state(),
 		Kept:     kept{All: o.Kept, Yours: o.Own},
 		Minutes:  x.memory.lastHour(time.Now()),
 		Outcomes: x.latest(o.Newest),

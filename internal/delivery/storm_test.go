@@ -209,10 +209,9 @@ func (w *weather) lead() {
 
 // some is one that lives.
 func (w *weather) some() *life {
-	n := w.below(len(w.lives))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.lives[n%len(w.lives)]
+	return w.lives[w.random.IntN(len(w.lives))]
 }
 
 // next makes another the one whose turn it is.
