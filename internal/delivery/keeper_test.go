@@ -33,10 +33,11 @@ type table struct {
 	fails     map[string]bool // methods that fail now, by name; "*": all that write
 
 	// Changed by set; each may be nil.
-	latency  func() time.Duration      // before and after a method does its work
-	refuse   func() bool               // fails a write by chance
-	selected func([]message.Record)    // is told of what Select gives, before that returns
-	putting  func(rs []message.Record) // is told of what Put will commit, before it does
+	latency  func() time.Duration                      // before and after a method does its work
+	refuse   func() bool                               // fails a write by chance
+	selected func([]message.Record)                    // is told of what Select gives, before that returns
+	putting  func(rs []message.Record)                 // is told of what Put will commit, before it does
+	held     func() bool                               // the last record of a claim is somebody else's for the moment
 	spread   func(k *memory, changed []message.Record) // tells others
 }
 
@@ -200,24 +201,28 @@ func (k *table) beside(changes ...message.Change) {
 	}
 }
 
-// Claim is Select for the one that leads.
-func (k *memory) Claim(_ context.Context, term int64, q message.Query) ([]message.Record, error) {
+// Claim is Select for the one that leads. It may stop before a record that somebody else
+// has in hand.
+func (k *memory) Claim(_ context.Context, term int64, q message.Query) (found []message.Record, more bool, err error) {
 	if err := k.begin("Claim", true); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer k.pause()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.dead || term != k.term {
-		return nil, errors.New("memory: another leads")
+		return nil, false, errors.New("memory: another leads")
 	}
-	found := k.find(q)
+	found = k.find(q)
+	if more = len(found) == q.Limit; k.held != nil && k.held() && len(found) > 0 {
+		found, more = found[:len(found)-1], true
+	}
 	for i := range found {
 		r := k.records[found[i].Seq]
 		r.Term, found[i].Term = term, term
 		k.records[r.Seq] = r
 	}
-	return found, nil
+	return found, more, nil
 }
 
 func (k *memory) StopWaiting(_ context.Context, seqs []int64) ([]message.Record, error) {

@@ -75,7 +75,7 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 	if page == nil {
 		return false
 	}
-	records, err := d.readPage(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
+	records, more, err := d.readPage(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
 	if err != nil {
 		d.rest(sender, lookAgain)
 		return false
@@ -96,11 +96,10 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 			return true
 		}
 	}
-	if len(records) == pageLength {
+	if more {
 		d.lookOn(sender)
-		return true
 	}
-	return false
+	return more
 }
 
 // startPage gives the account of a sender, and where its next page begins. What

@@ -43,9 +43,11 @@ func (d *Delivery) patient(records []message.Record) bool {
 }
 
 // readPage gives what is next in a line, and where there are several makes it this one's.
-func (d *Delivery) readPage(ctx context.Context, q message.Query) ([]message.Record, error) {
+// more is whether there is more behind it, or has to be looked again.
+func (d *Delivery) readPage(ctx context.Context, q message.Query) (records []message.Record, more bool, err error) {
 	if !d.shared() {
-		return d.keeper.Select(ctx, q)
+		records, err = d.keeper.Select(ctx, q)
+		return records, len(records) == q.Limit, err
 	}
 	return d.keeper.Claim(ctx, d.opts.Term(), q)
 }

@@ -114,6 +114,7 @@ func storm(t *testing.T, seed uint64, posts int) {
 	w.crashes, w.failures, w.admins = w.below(8), w.below(200), 0
 	if w.disk.shared = w.shared; w.shared {
 		w.disk.spread = w.spread
+		w.disk.held = func() bool { return w.chance(100) }
 	} else if w.below(2) == 0 {
 		w.disk.latency = func() time.Duration {
 			if w.birth.Load() {

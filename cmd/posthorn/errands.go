@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"posthorn/internal/fault"
+	"posthorn/internal/message"
+	"posthorn/internal/secret"
+	"posthorn/internal/upload"
+)
+
+const (
+	// errandWait is how long the one that has the stream may take to ask for a place for
+	// a file: an upload service has ten seconds.
+	errandWait = 12 * time.Second
+	// maxErrands bounds those that are done for others at once.
+	maxErrands = 64
+)
+
+// places are where files are put, as package upload documents them.
+type places interface {
+	UploadLimit(ctx context.Context, from message.JID) (int64, error)
+	RequestSlot(ctx context.Context, from message.JID, f message.File) (upload.Slot, error)
+}
+
+// errands ask for a place for a file: here, where the stream is, or of the posthorn that
+// has it.
+type errands struct {
+	here places
+	held func() bool
+	tell func(topic, text string) error
+	busy chan struct{} // holds one for each errand that is done for others
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting map[string]chan answer // by the errand's id; each of capacity 1; guarded by mu
+}
+
+func newErrands(here places, held func() bool, tell func(topic, text string) error) *errands {
+	return &errands{here: here, held: held, tell: tell, busy: make(chan struct{}, maxErrands), waiting: make(map[string]chan answer)}
+}
+
+// An errand is a question to the one that has the stream: for a place for a file, or
+// how large one may be, where there is no file.
+type errand struct {
+	ID   string        `json:"id"`
+	From message.JID   `json:"from"`
+	File *message.File `json:"file,omitempty"`
+}
+
+// An answer is what came of it.
+type answer struct {
+	ID     string              `json:"id"`
+	Limit  int64               `json:"limit,omitempty"`
+	Slot   upload.Slot         `json:"slot"`
+	Header map[string][]string `json:"header,omitempty"` // of the slot, in clear
+	Fault  *failure            `json:"fault,omitempty"`
+}
+
+// A failure is a fault on its way to another posthorn.
+type failure struct {
+	Kind    string        `json:"kind"`
+	Public  string        `json:"public"`
+	Passing bool          `json:"passing,omitempty"`
+	Wait    time.Duration `json:"wait,omitempty"`
+}
+
+func (e *errands) UploadLimit(ctx context.Context, from message.JID) (int64, error) {
+	if e.held() {
+		return e.here.UploadLimit(ctx, from)
+	}
+	a, err := e.ask(ctx, errand{From: from})
+	return a.Limit, err
+}
+
+func (e *errands) RequestSlot(ctx context.Context, from message.JID, f message.File) (upload.Slot, error) {
+	if e.held() {
+		return e.here.RequestSlot(ctx, from, f)
+	}
+	a, err := e.ask(ctx, errand{From: from, File: &f})
+	if a.Slot.Header = make(map[string][]secret.Value); err == nil {
+		for name, values := range a.Header {
+			for _, v := range values {
+				a.Slot.Header[name] = append(a.Slot.Header[name], secret.New(v))
+			}
+		}
+	}
+	return a.Slot, err
+}
+
+// ask has the errand done. The error is a *fault.Error.
+func (e *errands) ask(ctx context.Context, q errand) (answer, error) {
+	q.ID = rand.Text()
+	done := make(chan answer, 1)
+	e.mu.Lock()
+	e.waiting[q.ID] = done
+	e.mu.Unlock()
+	defer e.forget(q.ID)
+	text, err := json.Marshal(q)
+	if err == nil {
+		err = e.tell(askTopic, string(text))
+	}
+	if err != nil {
+		return answer{}, fault.Wrap(err, fault.Unavailable, "the posthorn that is connected to the XMPP server cannot be asked for a place for the file: try again").MayPass()
+	}
+	timeout := time.NewTimer(errandWait)
+	defer timeout.Stop()
+	select {
+	case a := <-done:
+		return a, a.err()
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return answer{}, fault.New(fault.Unavailable, "no posthorn that is connected to the XMPP server answered, and without it there is no place for a file: try again").MayPass()
+}
+
+func (a *answer) err() error {
+	if a.Fault == nil {
+		return nil
+	}
+	f := fault.New(fault.KindOf(a.Fault.Kind), "%s", a.Fault.Public).After(a.Fault.Wait)
+	f.Passing = a.Fault.Passing
+	return f
+}
+
+func (e *errands) forget(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waiting, id)
+}
+
+// asked does an errand for another posthorn, where the stream is here. Beyond those that
+// are done at once they are not: who asked tries again.
+func (e *errands) asked(text string) {
+	var q errand
+	if !e.held() || json.Unmarshal([]byte(text), &q) != nil {
+		return
+	}
+	select {
+	case e.busy <- struct{}{}:
+		e.done.Go(func() {
+			defer func() { <-e.busy }()
+			e.reply(q)
+		})
+	default:
+	}
+}
+
+func (e *errands) reply(q errand) {
+	ctx, cancel := context.WithTimeout(context.Background(), errandWait)
+	defer cancel()
+	a := answer{ID: q.ID}
+	var err error
+	if q.File == nil {
+		a.Limit, err = e.here.UploadLimit(ctx, q.From)
+	} else {
+		a.Slot, err = e.here.RequestSlot(ctx, q.From, *q.File)
+	}
+	if err != nil {
+		a.fail(fault.Of(err))
+	}
+	e.send(a)
+}
+
+func (a *answer) fail(f *fault.Error) {
+	a.Fault = &failure{Kind: f.Kind.String(), Public: f.Public, Passing: f.Passing, Wait: f.Wait}
+}
+
+// send tells an answer, which may be too long to be told.
+func (e *errands) send(a answer) {
+	a.Header = make(map[string][]string)
+	for name, values := range a.Slot.Header {
+		for _, v := range values {
+			a.Header[name] = append(a.Header[name], v.Reveal())
+		}
+	}
+	a.Slot.Header = nil
+	text, _ := json.Marshal(a) // never fails
+	if e.tell(answerTopic, string(text)) == nil {
+		return
+	}
+	b := answer{ID: a.ID}
+	b.fail(fault.New(fault.Unavailable, "the place that the upload service gave is too long to be told to another posthorn"))
+	text, _ = json.Marshal(b)
+	_ = e.tell(answerTopic, string(text))
+}
+
+// answered takes what another posthorn answers.
+func (e *errands) answered(text string) {
+	var a answer
+	if json.Unmarshal([]byte(text), &a) != nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if done := e.waiting[a.ID]; done != nil {
+		done <- a
+		delete(e.waiting, a.ID)
+	}
+}
