@@ -15,6 +15,9 @@ import (
 // characters must be taken; ejabberd and Prosody prepare at most 1023 bytes).
 const maxPasswordBytes = 1023
 
+// maxAccountBytes is what a bare JID can have (RFC 7622 §3.1).
+const maxAccountBytes = 2*1023 + 1
+
 // Account gives whom a user name means, if that is somebody whose password could be
 // checked here.
 func (v *Verifier) Account(user string) (message.JID, error) {

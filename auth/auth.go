@@ -56,8 +56,11 @@ type Options struct {
 	Tokens        tokens        // nil: there are none
 	Failures      int           // wrong passwords for an account from one network within Window; 0: any number
 	Window        time.Duration // in which that many failures are forgotten
-	Log           *slog.Logger  // nil: silent
-	Metrics       prometheus.Registerer
+	// Guessed tells of each guess that counts, and stays counted, to whoever lets other
+	// posthorns count it (GuessedElsewhere). It must not block. nil: nobody is told.
+	Guessed func(account message.JID, network string)
+	Log     *slog.Logger // nil: silent
+	Metrics prometheus.Registerer
 
 	// For tests; the defaults are those of package net.
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
@@ -98,7 +101,7 @@ func New(o Options) (*Verifier, error) {
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	v.throttle = newThrottle(o.Failures, o.Window, v.log, v.metrics)
+	v.throttle = newThrottle(o.Failures, o.Window, o.Guessed, v.log, v.metrics)
 	if v.keeping == nil {
 		v.keeping = func() bool { return false }
 	}
@@ -224,7 +227,19 @@ func (v *Verifier) refuse(q question) error {
 	if err := v.throttle.take(q.account, q.from); err != nil {
 		return err
 	}
+	v.throttle.tell(q.account, q.from)
 	return errRefused
+}
+
+// GuessedElsewhere counts a guess of which another posthorn was told by
+// Options.Guessed, and tells nobody. A guess is known to others when it has its verdict:
+// who guesses at several posthorns at once has as many more as are under way at the
+// others then, once, and waits for them afterwards. What is malformed is ignored.
+func (v *Verifier) GuessedElsewhere(account message.JID, network string) {
+	var client netip.Addr
+	if err := client.UnmarshalText([]byte(network)); err == nil && len(account) <= maxAccountBytes {
+		v.throttle.owe(account, networkOf(client))
+	}
 }
 
 // revives reports whether a password counts although nobody can be asked about

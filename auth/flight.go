@@ -156,11 +156,22 @@ func (f *flights) fly(it *flight, probe func(context.Context) error) error {
 	began := time.Now()
 	err = probe(ctx)
 	f.silence.note(ctx, began, err)
-	switch {
-	case err == nil && !it.free:
-		f.throttle.forgive(it.account, it.from)
-	case errors.Is(err, errRefused):
+	if !it.free {
+		f.judge(it, err)
+	}
+	if errors.Is(err, errRefused) {
 		waitForStep(ctx, began, turnStep)
 	}
 	return err
+}
+
+// judge takes back what launch has counted, or lets others count it as well: not what
+// close has ended, since nobody knows whether it was a guess.
+func (f *flights) judge(it *flight, err error) {
+	switch {
+	case err == nil:
+		f.throttle.forgive(it.account, it.from)
+	case f.ctx.Err() == nil:
+		f.throttle.tell(it.account, it.from)
+	}
 }

@@ -58,11 +58,12 @@ type pair struct {
 type throttle struct {
 	pairs    *quota.Table[pair]
 	networks *quota.Table[network]
+	guessed  func(message.JID, string) // of Options; nil: nobody is told
 	log      *slog.Logger
 	metrics  *metrics
 }
 
-func newThrottle(failures int, window time.Duration, log *slog.Logger, m *metrics) *throttle {
+func newThrottle(failures int, window time.Duration, guessed func(message.JID, string), log *slog.Logger, m *metrics) *throttle {
 	if failures <= 0 || window <= 0 {
 		return nil
 	}
@@ -70,6 +71,7 @@ func newThrottle(failures int, window time.Duration, log *slog.Logger, m *metric
 	return &throttle{
 		pairs:    quota.New[pair](failures, each, maxThrottled),
 		networks: quota.New[network](failures*networkFactor, max(1, each/networkFactor), maxThrottled),
+		guessed:  guessed,
 		log:      log,
 		metrics:  m,
 	}
@@ -117,6 +119,24 @@ func (t *throttle) forgive(account message.JID, from network) {
 	if t != nil {
 		t.pairs.Give(pair{account, from}, 1)
 		t.networks.Give(from, 1)
+	}
+}
+
+// tell lets other posthorns count what take has counted here and nobody forgives.
+func (t *throttle) tell(account message.JID, from network) {
+	if t == nil || t.guessed == nil {
+		return
+	}
+	text, _ := netip.Addr(from).MarshalText() // String has a text for none that nobody can read
+	t.guessed(account, string(text))
+}
+
+// owe counts a guess that another posthorn has let be made, even where there is none
+// left: who guesses at several at once then waits for all of them.
+func (t *throttle) owe(account message.JID, from network) {
+	if t != nil {
+		t.pairs.Owe(pair{account, from})
+		t.networks.Owe(from)
 	}
 }
 

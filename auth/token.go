@@ -45,6 +45,7 @@ func (v *Verifier) VerifyToken(ctx context.Context, user string, text secret.Val
 		if errors.As(v.throttle.take(account, networkOf(client)), &slow) {
 			return nil, tooMany(slow)
 		}
+		v.throttle.tell(account, networkOf(client))
 		return nil, v.failed(ctx, began, account, client, "the token is unknown, revoked or expired, or another account's")
 	}
 	if began.Sub(t.Used) >= usedStep {

@@ -36,6 +36,10 @@ type debt struct {
 	refused bool          // something was asked for that was not there, since then
 }
 
+// mostOwed bounds what Owe lets a key owe, in bursts: so many may each let it use a
+// burst of theirs in the same moment, and its share of all of them stays one.
+const mostOwed = 16
+
 // New makes a Table for that many keys, each of which may use burst at once, and
 // gets one back at each interval.
 func New[K comparable](burst int, interval time.Duration, most int) *Table[K] {
@@ -53,14 +57,21 @@ func (t *Table[K]) Take(key K, n int) (wait time.Duration, first bool) {
 	if wait, first = t.check(m, now, n); wait > 0 {
 		return wait, first
 	}
-	d, found := t.debts[m]
-	if !found && len(t.debts) >= t.most {
-		t.evict(now)
-	}
-	d = d.at(now)
+	d := t.debtAt(m, now)
 	d.until += time.Duration(n) * t.interval
 	t.debts[m] = d
 	return 0, false
+}
+
+// Owe uses one, whether or not it can be had: somebody else has let the key use it.
+func (t *Table[K]) Owe(key K) {
+	m := t.mark(key)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Since(t.began)
+	d := t.debtAt(m, now)
+	d.until = min(d.until+t.interval, now+mostOwed*time.Duration(t.burst)*t.interval)
+	t.debts[m] = d
 }
 
 // Check is Take of one that uses nothing.
@@ -108,8 +119,12 @@ func (t *Table[K]) Used(key K) int {
 	return int((owed + t.interval - 1) / t.interval)
 }
 
-// at is the debt at that time.
-func (d debt) at(now time.Duration) debt {
+// debtAt is the debt of m at that time, with room for it.
+func (t *Table[K]) debtAt(m mark, now time.Duration) debt {
+	d, found := t.debts[m]
+	if !found && len(t.debts) >= t.most {
+		t.evict(now)
+	}
 	if d.until <= now {
 		return debt{until: now}
 	}

@@ -74,6 +74,37 @@ func TestTake(t *testing.T) {
 	}
 }
 
+// TestOwe: what others have let be used delays what can be had, by so much and no more.
+func TestOwe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := New[string](3, time.Second, 10)
+		table.Take("me", 3)
+		for range 2 {
+			table.Owe("me")
+		}
+		if used := table.Used("me"); used != 5 {
+			t.Errorf("%d are used, want 5", used)
+		}
+		if wait, first := table.Check("me"); wait != 3*time.Second || !first {
+			t.Errorf("Check() = %v, %v", wait, first)
+		}
+		for range 1000 {
+			table.Owe("me")
+		}
+		if used := table.Used("me"); used != 3*mostOwed {
+			t.Errorf("%d are used, want %d", used, 3*mostOwed)
+		}
+		time.Sleep(3 * mostOwed * time.Second)
+		if wait, _ := table.Take("me", 3); wait > 0 {
+			t.Errorf("waits %v after all that was owed", wait)
+		}
+		table.Owe("you")
+		if used := table.Used("you"); used != 1 {
+			t.Errorf("%d are used by another key, want 1", used)
+		}
+	})
+}
+
 // TestCheck tells what Take would, and takes nothing.
 func TestCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +133,10 @@ func TestMillionAddresses(t *testing.T) {
 	guesser := netip.MustParseAddr("192.0.2.1")
 	table.Take(guesser, 10)
 	for n := range million {
-		table.Take(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 1)
+		address := netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+		if table.Take(address, 1); n%2 == 0 {
+			table.Owe(address)
+		}
 	}
 	grown := int64(heap()) - int64(before)
 	t.Logf("%d entries of %d addresses take %d KiB", len(table.debts), million, grown>>10)
