@@ -23,7 +23,7 @@ const tokensEndSoon = 7 * 24 * time.Hour
 // checkStore looks at the database as it is, since the service may be somebody
 // else, who could not open what is made here.
 func checkStore(ctx context.Context, r *report, c *config, all running) {
-	if c.storePath == "" {
+	if !c.keeps() {
 		r.ok("store", "off: nothing is kept while the server is away")
 		return
 	}
@@ -33,8 +33,7 @@ func checkStore(ctx context.Context, r *report, c *config, all running) {
 			return
 		}
 	}
-	s := store.New(store.Options{Path: c.storePath, Beside: true})
-	err := s.Open()
+	s, err := c.openBeside()
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)

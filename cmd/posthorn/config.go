@@ -73,8 +73,9 @@ type config struct {
 	Hooks struct {
 		Dir string `mapstructure:"dir"`
 	} `mapstructure:"hooks"`
-	Store   string `mapstructure:"store"`
-	Metrics struct {
+	Store     secret.Value `mapstructure:"store"` // a URL may hold a password
+	StoreFile string       `mapstructure:"store_file"`
+	Metrics   struct {
 		Listen string `mapstructure:"listen"`
 	} `mapstructure:"metrics"`
 	Log struct {
@@ -82,8 +83,9 @@ type config struct {
 		Format string `mapstructure:"format"`
 	} `mapstructure:"log"`
 
-	storePath string  // the database's file; empty: nothing is kept
-	proxies   proxies // http.trusted_proxies
+	storePath string       // SQLite's file; empty: it is not SQLite
+	storeURL  secret.Value // PostgreSQL's database; empty: it is not PostgreSQL
+	proxies   proxies      // http.trusted_proxies
 }
 
 // hostConfig is one entry of auth.hosts.
@@ -109,7 +111,7 @@ var defaults = map[string]any{
 	"limits.messages_per_second": 50, "limits.burst": 500,
 	"policy.senders": []string{}, "policy.recipients": "any",
 	"delivery.confirm_timeout": "5s", "delivery.keep": "72h", "delivery.max_kept": "1GiB", "delivery.remember": "24h",
-	"hooks.dir": "", "store": "sqlite",
+	"hooks.dir": "", "store": defaultStore, "store_file": "",
 	"metrics.listen": "127.0.0.1:9288", "log.level": "info", "log.format": "text",
 }
 
@@ -265,24 +267,53 @@ func readDuration(_, to reflect.Type, value any) (any, error) {
 	return d, nil
 }
 
-// readSecrets takes the secrets that stand in files of their own.
+// readSecrets takes the secrets that stand in files of their own, or that systemd hands
+// on (systemd.exec(5), LoadCredential=).
 func (c *config) readSecrets(getenv func(string) string, found *mistakes) {
+	credentials := getenv("CREDENTIALS_DIRECTORY")
 	file := c.Component.SecretFile
-	if dir := getenv("CREDENTIALS_DIRECTORY"); file == "" && c.Component.Secret.Empty() && dir != "" {
-		file = filepath.Join(dir, "component_secret") // systemd.exec(5), LoadCredential=
+	if file == "" && c.Component.Secret.Empty() && credentials != "" {
+		file = filepath.Join(credentials, "component_secret")
+	}
+	if file != "" {
+		readSecretFile("component.secret", file, &c.Component.Secret, found)
+	}
+	c.readStoreFile(credentials, found)
+}
+
+// readStoreFile reads the key store where a file holds it.
+func (c *config) readStoreFile(credentials string, found *mistakes) {
+	unsaid, file := c.Store.Reveal() == defaultStore, c.StoreFile
+	if handed := filepath.Join(credentials, "store"); file == "" && unsaid && credentials != "" && exists(handed) {
+		file = handed
 	}
 	if file == "" {
 		return
 	}
-	if !c.Component.Secret.Empty() {
-		found.add("component.secret_file", "stands beside component.secret: keep one of them")
+	if unsaid {
+		c.Store = secret.Value{}
+	}
+	if readSecretFile("store", file, &c.Store, found); c.Store.Empty() {
+		found.add("store", "%s is empty", file) // which is no wish to keep nothing
+	}
+}
+
+// readSecretFile reads the secret of a key that has none yet.
+func readSecretFile(key, file string, value *secret.Value, found *mistakes) {
+	if !value.Empty() {
+		found.add(key+"_file", "stands beside %s: keep one of them", key)
 		return
 	}
 	text, err := os.ReadFile(file) // #nosec G304 -- who runs posthorn names it
 	if err != nil {
-		found.add("component.secret", "%v", err)
+		found.add(key, "%v", err)
 		return
 	}
-	c.Component.Secret = secret.New(strings.TrimRight(string(text), "\r\n"))
+	*value = secret.New(strings.TrimRight(string(text), "\r\n"))
 	clear(text) // the copy that Value holds is the only one
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }

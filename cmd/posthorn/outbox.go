@@ -59,11 +59,11 @@ func (p *program) outboxArgs() (verb, id string, ok bool) {
 
 // withStore opens the database beside the service.
 func (p *program) withStore(ctx context.Context, do func(*store.Store) error) error {
-	if p.config.storePath == "" {
+	if !p.config.keeps() {
 		return errors.New("nothing is kept: store is empty in the configuration")
 	}
-	s := store.New(store.Options{Path: p.config.storePath, Beside: true})
-	switch err := s.Open(); {
+	s, err := p.config.openBeside()
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("nothing was ever kept: %w", err)
 	case err != nil:

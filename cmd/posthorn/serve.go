@@ -133,7 +133,7 @@ func onHangup() chan os.Signal {
 // openStore opens the store, nil where the configuration has none. One that fails
 // may recover; one that another process has is a mistake.
 func openStore(c *config, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
-	if c.storePath == "" {
+	if !c.keeps() {
 		return nil, nil
 	}
 	s := store.New(c.store(log, registry))
