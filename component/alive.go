@@ -16,7 +16,7 @@ func (c *Component) within(d time.Duration) {
 }
 
 // Alive reports whether Run goes on as it should, with or without a stream. If it
-// does not, only a new process helps.
+// does not, only a new process helps. Where it is not to run, all is well.
 func (c *Component) Alive() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,7 +20,9 @@
 //
 // A session is one connection's life. Between two of them Run waits with full
 // jitter. At its start a session finds out, for each host, whether the server
-// lets the component speak for that host's users, and how (voice.go).
+// lets the component speak for that host's users, and how (voice.go). A server that
+// does not answer is given up (patience.go), and where posthorns take turns, a session
+// ends with its turn (fence.go).
 //
 // Users of its hosts can give it commands from their own clients (adhoc.go). What
 // they do it does not know.
@@ -61,6 +63,13 @@ type Options struct {
 	Commands       []Command     // what the accounts of Hosts can do from their own clients
 	Log            *slog.Logger
 	Metrics        prometheus.Registerer
+	// Patience is how soon a server that does not answer is given up, all in all; zero:
+	// 30 s. It must be longer than the second that a goodbye may take.
+	Patience time.Duration
+	// May is asked before each write, whatever is written, where several posthorns share
+	// the domain and one has the stream; it must not block. False: nothing is written,
+	// and the session ends. nil: always.
+	May func() bool
 	// Dial opens the connection; nil: TCP to Address.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Changed is called when State may have changed, and must not block; may be nil.
@@ -79,12 +88,13 @@ const queueLength = 2048
 // A Component is our end of the stream, whether or not there is a
 // connection now. Make it with New, and give it a goroutine with Run.
 type Component struct {
-	opts    Options // immutable after New
-	metrics *metrics
-	queue   *queue // Submit pushes, the session's writer pops
-	rooms   *rooms
-	desk    *desk
-	greeter greeter
+	opts     Options  // immutable after New
+	patience patience // likewise
+	metrics  *metrics
+	queue    *queue // Submit pushes, the session's writer pops
+	rooms    *rooms
+	desk     *desk
+	greeter  greeter
 
 	inquiries *inquiries
 	uploads   uploads
@@ -100,7 +110,7 @@ type Component struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	state    State
-	due      time.Time           // when Run will have been heard of; zero: it has not begun
+	due      time.Time           // when Run will have been heard of; zero: it does not run
 	voices   map[string]voice    // by host: what this session found out
 	underway map[string]struct{} // keys of the messages between Submit and their outcome
 }
@@ -109,6 +119,7 @@ type Component struct {
 func New(opts Options) *Component {
 	c := &Component{
 		opts:      opts,
+		patience:  newPatience(opts.Patience),
 		queue:     newQueue(queueLength),
 		notDirect: make(map[string]time.Time),
 		voices:    make(map[string]voice),
@@ -138,7 +149,7 @@ func New(opts Options) *Component {
 type State int
 
 const (
-	// Down: no connection, and the last attempt to get one failed.
+	// Down: no connection, since the last attempt to get one failed or none is made.
 	Down State = iota
 	// Refused: the server answered and said no: wrong secret, unknown
 	// component, or another connection holds the domain.

@@ -2,11 +2,13 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -435,8 +437,16 @@ func TestStreamEnds(t *testing.T) {
 }
 
 // TestSilentServer: whatever the phase in which a server falls silent, it is
-// given up within 30 s.
+// given up in time.
 func TestSilentServer(t *testing.T) {
+	for all, patience := range map[time.Duration]time.Duration{30 * time.Second: 0, 8 * time.Second: 8 * time.Second} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprint(all, " busy: ", busy), func(t *testing.T) { silentServer(t, all, patience, busy) })
+		}
+	}
+}
+
+func silentServer(t *testing.T, all, patience time.Duration, busy bool) {
 	forever := func(p *peer) { _, _ = p.conn.Read(make([]byte, 1)); p.hearAll() }
 	for _, test := range []struct {
 		name string
@@ -457,7 +467,7 @@ func TestSilentServer(t *testing.T) {
 				}
 			}
 		}},
-		{"when idle", func(s *server) {
+		{"then", func(s *server) {
 			s.onBarrier = func(n int, p *peer, _ *stream.Element) bool {
 				if n == 0 && p.barriers > 1 {
 					p.hearAll()
@@ -476,6 +486,18 @@ func TestSilentServer(t *testing.T) {
 				return false
 			}
 		}},
+		{"but for questions", func(s *server) {
+			s.onBarrier = func(n int, p *peer, e *stream.Element) bool {
+				if n == 0 {
+					go p.hearAll()
+					p.say(`<iq type='get' from='post.example.com' to='post.example.com' id='%s'/>`, e.Attr("id"))
+					for p.say(`<iq type='get' from='a@b/c' to='post.example.com' id='1'><ping xmlns='urn:xmpp:ping'/></iq>`) {
+						time.Sleep(time.Second)
+					}
+				}
+				return n == 0
+			}
+		}},
 		{"and does not read", func(s *server) {
 			s.onBarrier = func(n int, p *peer, _ *stream.Element) bool {
 				if n == 0 && p.barriers > 1 {
@@ -487,16 +509,59 @@ func TestSilentServer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				t.Cleanup(func() { time.Sleep(time.Second) }) // until the last byte has failed
 				s := &server{}
 				test.set(s)
-				s.start(t)
-				time.Sleep(35 * time.Second) // 30, and the wait before the next attempt
+				c := s.start(t, func(o *Options) { o.Patience = patience })
+				for began := time.Now(); time.Since(began) < all+2*shortestWait; time.Sleep(shortestWait) { // before the next attempt
+					if busy {
+						_, _ = c.Submit(text("user@example.com", rand.Text()), func(message.Status, error) {})
+					}
+				}
 				if s.dials() < 2 {
 					t.Fatal("the connection is still held")
 				}
 			})
 		})
 	}
+}
+
+// TestKeepAlive: where nothing is said, a barrier goes out now and then.
+func TestKeepAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var barriers atomic.Int64
+		s := &server{onBarrier: func(int, *peer, *stream.Element) bool { barriers.Add(1); return false }}
+		c := s.start(t)
+		time.Sleep(10 * time.Minute)
+		most := int64(10 * time.Minute / c.patience.keepAlive)
+		if n := barriers.Load(); n > most || n < most/2 {
+			t.Errorf("%d barriers, want %d at most", n, most)
+		}
+	})
+}
+
+// TestSlowServer: one that is behind but gets on is not taken for dead.
+func TestSlowServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{onBarrier: func(_ int, p *peer, _ *stream.Element) bool {
+			if p.barriers > 1 {
+				time.Sleep(3 * time.Second)
+			}
+			return false
+		}}
+		c := s.start(t, func(o *Options) { o.Patience, o.ConfirmTimeout = 8*time.Second, time.Hour })
+		up(t, c)
+		var wait sync.WaitGroup
+		for i := range 100 {
+			wait.Go(func() { wantDelivered(t, c, fmt.Sprint(i)) })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wait.Wait()
+		if s.dials() != 1 {
+			t.Errorf("%d connections", s.dials())
+		}
+		time.Sleep(3 * time.Second) // until the server has done with what it has
+	})
 }
 
 // hearAll reads and says nothing until the connection ends.

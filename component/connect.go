@@ -15,10 +15,6 @@ import (
 	"posthorn/internal/stream"
 )
 
-// handshakeWait bounds dial and handshake together. A server that is frozen
-// still accepts connections, in its kernel.
-const handshakeWait = 10 * time.Second
-
 // readSize and readDepth bound what the server may send in one element. An
 // error may carry the message that it is about, with every quote escaped anew
 // and HTML of some depth in it, and must not be lost: the barrier after it would
@@ -82,13 +78,19 @@ func replaced(err error) bool {
 
 // connect dials and shakes hands (XEP-0114 §3).
 func (c *Component) connect(ctx context.Context) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeWait)
+	if !c.may() {
+		return nil, fmt.Errorf("component: %w", errMayNot)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience.handshake)
 	defer cancel()
 	conn, err := c.opts.Dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("component: %w", err)
 	}
 	conn = stream.QuickACK(conn)
+	if c.opts.May != nil {
+		conn = &fence{conn, c.opts.May}
+	}
 	abort := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	reader, err := c.handshake(conn)
 	if !abort() && err == nil {

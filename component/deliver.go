@@ -83,12 +83,6 @@ func (c *Component) Submit(m *message.Message, told func(message.Status, error))
 		c.metrics.delivered(outcome{err: err})
 		return nil, err
 	}
-	if !c.queue.push(d) {
-		c.release(d)
-		err := fault.New(fault.Unavailable, "too many messages are waiting for the XMPP server: try again").MayPass()
-		c.metrics.delivered(outcome{err: err})
-		return nil, err
-	}
 	return func() bool { return c.withdraw(d) }, nil
 }
 
@@ -101,7 +95,8 @@ func (c *Component) withdraw(d *delivery) bool {
 	return true
 }
 
-// admit checks whether d can be sent as things stand, and takes its key.
+// admit puts d in line and takes its key, if it can be sent as things stand. That is
+// one step, since whoever changes the state then looks through the line.
 func (c *Component) admit(d *delivery) *fault.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,6 +108,9 @@ func (c *Component) admit(d *delivery) *fault.Error {
 	}
 	if _, taken := c.underway[d.key()]; taken {
 		return fault.New(fault.Conflict, "a message with the id %s to %s is under way: wait for its answer", oneLine(d.message.ID), d.message.To)
+	}
+	if !c.queue.push(d) {
+		return fault.New(fault.Unavailable, "too many messages are waiting for the XMPP server: try again").MayPass()
 	}
 	c.underway[d.key()] = struct{}{}
 	return nil

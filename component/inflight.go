@@ -19,9 +19,10 @@ type batch struct {
 // methods give back the deliveries whose outcome is now known.
 type inflight struct {
 	mu      sync.Mutex
-	batches []batch // oldest first
-	limit   int     // of batches, beyond which the writer waits for a barrier
-	count   int     // of messages in all batches
+	batches []batch   // oldest first
+	limit   int       // of batches, beyond which the writer waits for a barrier
+	count   int       // of messages in all batches
+	heard   time.Time // when the last barrier came back
 
 	// toRooms are the deliveries whose room has neither reflected nor refused
 	// them. A room of another server does so after the barrier, so they stay
@@ -70,6 +71,7 @@ func (f *inflight) returned(id string) (done []batch, freed, ok bool) {
 	if i < 0 {
 		return nil, false, false
 	}
+	f.heard = time.Now()
 	freed = len(f.batches) >= f.limit
 	done = append(done, f.batches[:i+1]...)
 	f.batches = append(f.batches[:0], f.batches[i+1:]...)
@@ -217,12 +219,17 @@ func (f *inflight) drain() (written, unreflected []*delivery) {
 	return written, unreflected
 }
 
-// oldest gives how many batches are in flight and when the first was written.
-func (f *inflight) oldest() (n int, written time.Time) {
+// oldest gives how many batches are in flight, when the first was written, and since
+// when none has come back.
+func (f *inflight) oldest() (n int, written, since time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.batches) == 0 {
-		return 0, time.Time{}
+		return 0, time.Time{}, time.Time{}
 	}
-	return len(f.batches), f.batches[0].written
+	written = f.batches[0].written
+	if since = written; f.heard.After(since) {
+		since = f.heard
+	}
+	return len(f.batches), written, since
 }

@@ -357,6 +357,14 @@ func (r *rooms) refuseAll(err *fault.Error) {
 	r.again, r.held = nil, 0
 }
 
+// forget is for when another posthorn may have the seats; nobody waits for one.
+func (r *rooms) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.seats)
+	r.out = nil
+}
+
 // handBack refuses those that wait for a seat and were kept before.
 func (r *rooms) handBack(err *fault.Error) {
 	r.mu.Lock()

@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -458,5 +459,56 @@ func TestOccupantsAreUnique(t *testing.T) {
 			t.Errorf("%s is %s", sender, occupant)
 		}
 		seen[occupant] = sender
+	}
+}
+
+// TestRoomAfterTakeover: another posthorn goes on in the seat as it finds it, and so
+// does the first one when it is its turn again.
+func TestRoomAfterTakeover(t *testing.T) {
+	joins, leaves := []string{"message x", "presence me", "message x"}, []string{"presence unavailableme"}
+	for _, test := range []struct {
+		name  string
+		end   func(room *muc, u *turn) // of a turn
+		heard []string                 // at the end of a turn, and in the next
+	}{
+		{"it has left", func(*muc, *turn) {}, append(leaves, joins...)},
+		{"it was cut off", func(_ *muc, u *turn) { u.set(true) }, []string{"message x"}},
+		{"it was cut off, and the room has noticed", func(room *muc, u *turn) {
+			u.set(true)
+			clear(room.nicks)
+		}, joins},
+		{"it was cut off, and has another name since", func(room *muc, u *turn) {
+			u.set(true)
+			room.nicks[meThere] += "_2"
+		}, []string{"message x"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				room := &muc{}
+				s := room.server()
+				var both [2]*Component
+				var turns [2]*turn
+				for i := range both {
+					opts := s.options(t)
+					turns[i] = newTurn(t, forever)
+					turns[i].options(&opts)
+					both[i] = New(opts)
+				}
+				want := joins
+				for n := range 5 {
+					c, u := both[n%2], turns[n%2]
+					u.set(false)
+					stop := c.run(t)
+					up(t, c)
+					if status, err := c.Deliver(t.Context(), toOps("x")); status != message.Delivered {
+						t.Errorf("%d: %q, %v", n, status, err)
+					}
+					room.was(t, want...)
+					want = append(slices.Clip(want), test.heard...)
+					test.end(room, u)
+					stop()
+				}
+			})
+		})
 	}
 }

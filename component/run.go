@@ -11,18 +11,15 @@ import (
 )
 
 // Run connects and keeps connecting until ctx ends. When it returns there is
-// no connection, and every message that was submitted has its outcome.
+// no connection, and every message that was submitted has its outcome. It may be
+// called again then.
 func (c *Component) Run(ctx context.Context) {
+	defer c.rest()
 	var wait backoff
-	for {
-		c.within(handshakeWait)
+	for ctx.Err() == nil {
+		c.within(c.patience.handshake)
 		err := c.runSession(ctx)
-		if ctx.Err() != nil {
-			c.setState(Down)
-			c.refuseWaiting(fault.New(fault.Unavailable, "posthorn is stopping: try again").MayPass())
-			return
-		}
-		if errors.Is(err, errNotDirect) {
+		if ctx.Err() != nil || errors.Is(err, errNotDirect) {
 			continue // what was found out is remembered: the next session speaks otherwise
 		}
 		state, delay := wait.after(err)
@@ -36,6 +33,17 @@ func (c *Component) Run(ctx context.Context) {
 		c.within(delay)
 		sleep(ctx, delay)
 	}
+}
+
+// rest leaves everything as it was before Run. Seats are forgotten: another posthorn
+// may use them meanwhile, under other nicknames.
+func (c *Component) rest() {
+	c.setState(Down)
+	c.refuseWaiting(unavailable(nil))
+	c.rooms.forget()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due = time.Time{}
 }
 
 // runSession lives through one connection and settles what was in flight on

@@ -22,14 +22,8 @@ const (
 	batchMessages = 256
 	batchBytes    = 256 << 10
 
-	writeTimeout = 10 * time.Second
-	lastWords    = time.Second // what a stream error may take to arrive after a write failed
-
-	// A dead peer is found within 30 s: a barrier goes out after keepAlive
-	// without one, and not having it back for stalled ends the session. The
-	// monitor looks once a second.
-	keepAlive = 7 * time.Second
-	stalled   = 20 * time.Second
+	// reflectionWait is what a room may take to send a message back.
+	reflectionWait = 20 * time.Second
 
 	// askAgain is when a session that may speak for nobody is given up, so
 	// that the next one asks whether the server's configuration has changed.
@@ -60,15 +54,16 @@ type session struct {
 	reader *stream.Reader
 
 	// Owned by the writer.
-	check     func(context.Context) // what to find out, and leave; nil: messages flow
-	buf       []byte
-	lastWrite time.Time
-	wasUp     bool
+	check       func(context.Context) // what to find out, and leave; nil: messages flow
+	buf         []byte
+	lastBarrier time.Time
+	wasUp       bool
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	echoes  map[string]bool // ids of our messages to ourselves: are they back?
 	readErr error           // why the reader ended
+	ending  bool            // what is written now has to be quick
 }
 
 func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
@@ -86,22 +81,23 @@ func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
 func (s *session) run(parent context.Context) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
+	defer context.AfterFunc(ctx, s.hurry)()
 	s.c.forgetVoices()
 	s.c.rooms.reconnected()
+	s.c.inquiries.end() // of who asked just when the last stream had ended
 	readerDone := make(chan struct{})
 	go func() {
 		defer close(readerDone)
 		defer cancel()
 		s.setReadError(s.read(ctx))
 	}()
-	s.c.within(writeTimeout + stalled + advertisementWait)
+	s.c.within(s.c.patience.write + s.c.patience.stalled + advertisementWait)
 	err := s.lead(ctx)
-	s.c.within(2*lastWords + workTimeout)
+	s.c.within(lastWords + workTimeout)
 	if parent.Err() != nil {
 		s.c.rooms.leaveAll()
 	}
 	s.sayGoodbye()
-	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords))
 	<-readerDone // and ctx has ended
 	s.working.Wait()
 	_ = s.conn.Close()
@@ -129,7 +125,10 @@ func (s *session) verdict(writeErr error) error {
 	}
 	err := s.readError()
 	var spoken *StreamError
-	if !errors.As(err, &spoken) && !errors.Is(writeErr, context.Canceled) {
+	switch {
+	case !s.c.may():
+		err = errMayNot // so what the server said is most likely that it has let another in
+	case !errors.As(err, &spoken) && !errors.Is(writeErr, context.Canceled):
 		err = writeErr
 	}
 	if !s.wasUp {
@@ -138,9 +137,10 @@ func (s *session) verdict(writeErr error) error {
 	return &lostError{err: err, lived: time.Since(s.began)}
 }
 
-// sayGoodbye closes our side of the stream (RFC 6120 §4.4).
+// sayGoodbye closes our side of the stream (RFC 6120 §4.4), and leaves the server as
+// little time to close its own.
 func (s *session) sayGoodbye() {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(lastWords))
+	_ = s.conn.SetDeadline(time.Now().Add(lastWords))
 	_, _ = s.conn.Write(append(s.c.rooms.appendPresences(nil), "</stream:stream>"...))
 }
 
@@ -149,10 +149,10 @@ func (s *session) write(ctx context.Context) error {
 	if err := s.sendSuspects(ctx); err != nil {
 		return err
 	}
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(s.c.patience.tick)
 	defer tick.Stop()
 	for ctx.Err() == nil { // a select may choose the queue although the stream has ended
-		s.c.within(writeTimeout + time.Second) // the tick's
+		s.c.within(s.c.patience.write + s.c.patience.tick)
 		var waiting, forRooms <-chan struct{}
 		var inquiries <-chan []byte
 		if !s.inflight.full() {
@@ -187,8 +187,12 @@ func (s *session) write(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sendWaiting writes all that waits, as far as one batch may go.
+// sendWaiting writes all that waits, as far as one batch may go. Where the stream is
+// not ours any more, nothing is taken, so that it is known not to have been written.
 func (s *session) sendWaiting() error {
+	if !s.c.may() {
+		return errMayNot
+	}
 	var taken []*delivery
 	s.buf = s.c.rooms.appendPresences(s.buf)
 	for d := s.next(0); d != nil; d = s.next(len(taken)) {
@@ -239,6 +243,7 @@ func (s *session) take(taken []*delivery, d *delivery) []*delivery {
 // send writes what is encoded, the deliveries taken, and a barrier after them.
 func (s *session) send(taken []*delivery) error {
 	b := batch{barrier: rand.Text(), written: time.Now(), deliveries: taken}
+	s.lastBarrier = b.written
 	if len(taken) > 0 {
 		s.c.metrics.batch.Observe(float64(len(taken)))
 	}
@@ -293,13 +298,30 @@ func (s *session) append(d *delivery, v voice) *fault.Error {
 
 // flush writes the buffer.
 func (s *session) flush() error {
-	s.lastWrite = time.Now()
-	_ = s.conn.SetWriteDeadline(s.lastWrite.Add(writeTimeout))
+	s.limit(s.c.patience.write)
 	_, err := s.conn.Write(s.buf)
 	if s.buf = s.buf[:0]; cap(s.buf) > 4*batchBytes {
 		s.buf = nil
 	}
 	return err
+}
+
+// limit bounds the next write.
+func (s *session) limit(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		d = min(d, lastWords)
+	}
+	_ = s.conn.SetWriteDeadline(time.Now().Add(d))
+}
+
+// hurry is for the end of ctx, which must not wait for a write that is stuck.
+func (s *session) hurry() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.limit(lastWords)
 }
 
 // sendSuspects sends one message a barrier, so that the next one to end the
@@ -308,7 +330,7 @@ func (s *session) sendSuspects(ctx context.Context) error {
 	s.inflight.setLimit(1)
 	defer s.inflight.setLimit(window)
 	for len(s.c.suspects) > 0 {
-		s.c.within(writeTimeout + stalled)
+		s.c.within(s.c.patience.write + s.c.patience.stalled)
 		d := s.c.suspects[0]
 		s.c.suspects = s.c.suspects[1:]
 		taken := s.take(nil, d)
@@ -318,7 +340,7 @@ func (s *session) sendSuspects(ctx context.Context) error {
 		if err := s.send(taken); err != nil {
 			return err
 		}
-		timeout := time.NewTimer(stalled)
+		timeout := time.NewTimer(s.c.patience.stalled)
 		for s.inflight.full() {
 			select {
 			case <-s.returned:
@@ -333,21 +355,22 @@ func (s *session) sendSuspects(ctx context.Context) error {
 	return nil
 }
 
-// monitor looks once a second whether the peer is alive. An overdue barrier is
-// followed by another, since a server may lose one and answer the next.
+// monitor looks at each tick whether the peer is alive. One that is slow is, as long as
+// barriers come back. An overdue barrier is followed by another, since a server may
+// lose one and answer the next.
 func (s *session) monitor(now time.Time) error {
 	s.c.rooms.sweep(now)
-	for _, d := range s.inflight.forgetRooms(now.Add(-stalled)) {
+	for _, d := range s.inflight.forgetRooms(now.Add(-reflectionWait)) {
 		s.c.resolve(d, outcome{err: notReflected(d)})
 	}
-	n, oldest := s.inflight.oldest()
+	n, oldest, since := s.inflight.oldest()
 	switch {
-	case n > 0 && now.Sub(oldest) > stalled:
+	case n > 0 && now.Sub(since) > s.c.patience.stalled:
 		return errStalled
 	case n == 0 && now.Sub(s.began) > askAgain && !s.c.Ready():
 		clear(s.c.notDirect)
 		return errAskAgain
-	case n > 0 && now.Sub(oldest) > s.c.opts.ConfirmTimeout, n == 0 && now.Sub(s.lastWrite) > keepAlive:
+	case n > 0 && now.Sub(oldest) > s.c.opts.ConfirmTimeout, n == 0 && now.Sub(s.lastBarrier) > s.c.patience.keepAlive:
 		return s.send(nil)
 	}
 	return nil

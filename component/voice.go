@@ -123,6 +123,7 @@ func (s *session) tryDirect(ctx context.Context) error {
 	}
 	s.buf = appendBarrier(s.buf, s.c.opts.Domain, b.barrier)
 	s.inflight.add(b)
+	s.lastBarrier = b.written
 	if err := s.flush(); err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (s *session) tryDirect(ctx context.Context) error {
 }
 
 func (s *session) hearAnswers(ctx context.Context, questions []question) error {
-	timeout := time.NewTimer(stalled)
+	timeout := time.NewTimer(s.c.patience.stalled)
 	defer timeout.Stop()
 	for _, q := range questions {
 		var bounced bool
