@@ -4,8 +4,8 @@ import "net/http"
 
 // A state is what health checks are told.
 type state struct {
-	Stream  string `json:"stream"` // up, down or refused
-	Store   string `json:"store"`  // ok, off or failing
+	Stream  string `json:"stream"`         // up, down or refused
+	Store   string `json:"store"`          // ok, off or failing
 	Role    string `json:"role,omitempty"` // holder or standby, where several posthorns share the store
 	Version string `json:"version"`
 }
