@@ -74,9 +74,10 @@ func (l *Lease) keep(ctx context.Context) error {
 		case l.cutOff():
 			return errCutOff
 		}
+		began := time.Now()
 		switch err := l.renew(ctx); {
-		case err == nil:
-			next, failure = renewEvery, errStopped
+		case err == nil: // of a database that is slow the next answer takes as long
+			next, failure = renewEvery-time.Since(began), errStopped
 		case errors.Is(err, errTaken):
 			return err
 		default:
