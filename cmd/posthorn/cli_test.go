@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/viper"
 
 	"posthorn/auth"
+	"posthorn/internal/lease"
 	"posthorn/internal/store"
 )
 
@@ -121,13 +122,14 @@ func TestArrows(t *testing.T) {
 		"httpapi":           {"internal/render", "internal/token"},
 		"internal/render":   nil,
 		"internal/delivery": nil,
+		"internal/lease":    nil,
 		"internal/store":    {"internal/token"},
 		"internal/token":    nil,
 		"deploy/container":  nil, // tests alone
 		"deploy/packages":   nil,
 		"internal/stream":   nil,
 		"internal/upload":   nil,
-		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/render", "internal/store", "internal/token", "internal/upload"},
+		"cmd/posthorn":      {"auth", "component", "httpapi", "internal/delivery", "internal/lease", "internal/render", "internal/store", "internal/token", "internal/upload"},
 	}
 	for _, leaf := range leaves {
 		allowed[leaf] = nil
@@ -180,6 +182,7 @@ func exported(t *testing.T) *prometheus.Registry {
 		t.Fatal(err)
 	}
 	c.handler(stream, keeper, verifier, deliverer, nil, uploads, log, registry)
+	lease.New(lease.Options{Log: log, Metrics: registry}, nil)
 	return registry
 }
 

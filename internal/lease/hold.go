@@ -105,7 +105,7 @@ func (l *Lease) cutOff() bool {
 
 // renew renews the lease, if the answer comes while it is still held.
 func (l *Lease) renew(ctx context.Context) error {
-	g, asked := l.grant.Load(), l.opts.Clock()
+	g, asked := l.grant.Load(), l.clock()
 	ctx, cancel := context.WithTimeout(ctx, min(patience, g.until-asked))
 	defer cancel()
 	renewed, err := l.keeper.RenewLease(ctx, l.opts.Name, g.term, life, l.opts.Stream())

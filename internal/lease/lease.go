@@ -36,8 +36,6 @@ type Options struct {
 	Stream  func() string // what its own stream is like now: up, down or refused
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
-	// Clock counts on while the machine sleeps; nil: the system's.
-	Clock func() time.Duration
 }
 
 // A keeper is the database, by whose clock a lease ends. The package store documents its
@@ -82,6 +80,7 @@ const (
 type Lease struct {
 	opts   Options // immutable after New
 	keeper keeper
+	clock  func() time.Duration // counts on while the machine sleeps
 	takes  prometheus.Counter
 	losses prometheus.Counter
 	nudges chan struct{} // sent by Nudge; capacity 1, a mark
@@ -110,12 +109,10 @@ type sight struct {
 
 // New makes a Lease that is not held.
 func New(opts Options, k keeper) *Lease {
-	if opts.Clock == nil {
-		opts.Clock = systemClock()
-	}
 	auto := promauto.With(opts.Metrics)
 	l := &Lease{
-		opts: opts, keeper: k, nudges: make(chan struct{}, 1), said: make(map[string]time.Time),
+		opts: opts, keeper: k, clock: systemClock(),
+		nudges: make(chan struct{}, 1), said: make(map[string]time.Time),
 		takes: auto.NewCounter(prometheus.CounterOpts{
 			Name: "posthorn_lease_takeovers_total", Help: "Times that this posthorn took the stream over, or took it first.",
 		}),
@@ -124,7 +121,7 @@ func New(opts Options, k keeper) *Lease {
 		}),
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "posthorn_lease_held", Help: "1 while this posthorn has the stream, of those that share its database.",
+		Name: "posthorn_lease_held", Help: "1 while this posthorn has the stream; only where several share a database.",
 	}, func() float64 { return float64(min(l.Term(), 1)) })
 	return l
 }
@@ -135,7 +132,7 @@ func (l *Lease) Held() bool { return l.Term() != 0 }
 
 // Term is that of the lease that is held; 0: none is.
 func (l *Lease) Term() int64 {
-	if g := l.grant.Load(); g != nil && l.opts.Clock() < g.until {
+	if g := l.grant.Load(); g != nil && l.clock() < g.until {
 		return g.term
 	}
 	return 0
@@ -147,7 +144,7 @@ func (l *Lease) Stream() string {
 	if l.Held() {
 		return l.opts.Stream()
 	}
-	if s := l.other.Load(); s != nil && s.stream != "" && l.opts.Clock() < s.until {
+	if s := l.other.Load(); s != nil && s.stream != "" && l.clock() < s.until {
 		return s.stream
 	}
 	return down

@@ -48,7 +48,7 @@ func TestAllInTrouble(t *testing.T) {
 
 // chance runs f some times, in a world whose clocks go as clocks may, and watches it.
 func chance(t *testing.T, f func(w *world)) {
-	for i := range 10 {
+	for i := range 6 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			within(t, 0, func(_ *testing.T, w *world) {
 				w.drift = anyDrift()

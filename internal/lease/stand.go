@@ -28,7 +28,7 @@ func (l *Lease) look(ctx context.Context) (again time.Duration) {
 	again = lookEvery*3/4 + rand.N(lookEvery/2) // #nosec G404 -- spreads load, hides nothing
 	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	asked := l.opts.Clock()
+	asked := l.clock()
 	seen, err := l.keeper.ReadLease(asking)
 	if err != nil {
 		l.fail(ctx, fmt.Errorf("lease: read: %w", err))
@@ -52,7 +52,7 @@ func (l *Lease) look(ctx context.Context) (again time.Duration) {
 
 // take tries to get the lease, which was nobody's when it was seen.
 func (l *Lease) take(ctx, asking context.Context, seen message.Lease) {
-	asked := l.opts.Clock()
+	asked := l.clock()
 	lease, taken, err := l.keeper.TakeLease(asking, l.opts.Name, life)
 	if err != nil {
 		l.fail(ctx, fmt.Errorf("lease: take: %w", err))

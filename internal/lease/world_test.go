@@ -119,7 +119,7 @@ func (w *world) add(name string, is trouble, drift float64) *posthorn {
 func (w *world) begin(name string, is trouble, drift float64) *posthorn {
 	p := &posthorn{w: w, name: name, trouble: is, drift: drift, log: new(safeBuffer), done: make(chan struct{})}
 	p.Lease = New(Options{
-		Name: name, Stream: p.stream, Clock: p.clock, Metrics: prometheus.NewRegistry(),
+		Name: name, Stream: p.stream, Metrics: prometheus.NewRegistry(),
 		Log: slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -127,6 +127,7 @@ func (w *world) begin(name string, is trouble, drift float64) *posthorn {
 			return a
 		}})),
 	}, p)
+	p.Lease.clock = p.clock
 	var ctx context.Context
 	ctx, p.end = context.WithCancel(w.t.Context())
 	go func() {
@@ -335,8 +336,9 @@ func (w *world) lease() message.Lease {
 	return message.Lease{Holder: w.row.holder, Term: w.row.term, Left: w.row.expires - w.now(), Stream: w.row.stream}
 }
 
-func (p *posthorn) ReadLease(ctx context.Context) (lease message.Lease, err error) {
-	err = p.ask(ctx, func() {
+func (p *posthorn) ReadLease(ctx context.Context) (message.Lease, error) {
+	var lease message.Lease
+	err := p.ask(ctx, func() {
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
 		lease = p.w.lease()
@@ -347,12 +349,14 @@ func (p *posthorn) ReadLease(ctx context.Context) (lease message.Lease, err erro
 	return lease, nil
 }
 
-func (p *posthorn) TakeLease(ctx context.Context, holder string, life time.Duration) (lease message.Lease, taken bool, err error) {
-	err = p.ask(ctx, func() {
+func (p *posthorn) TakeLease(ctx context.Context, holder string, life time.Duration) (message.Lease, bool, error) {
+	var lease message.Lease
+	var free bool
+	err := p.ask(ctx, func() {
 		w := p.w
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if taken = w.row.holder == "" || w.row.expires <= w.now(); taken {
+		if free = w.row.holder == "" || w.row.expires <= w.now(); free {
 			w.row = row{holder: holder, term: w.row.term + 1, expires: w.now() + life}
 			w.tell(p)
 		}
@@ -361,15 +365,16 @@ func (p *posthorn) TakeLease(ctx context.Context, holder string, life time.Durat
 	if err != nil {
 		return message.Lease{}, false, err
 	}
-	return lease, taken, nil
+	return lease, free, nil
 }
 
-func (p *posthorn) RenewLease(ctx context.Context, holder string, term int64, life time.Duration, stream string) (renewed bool, err error) {
-	err = p.ask(ctx, func() {
+func (p *posthorn) RenewLease(ctx context.Context, holder string, term int64, life time.Duration, stream string) (bool, error) {
+	var ours bool
+	err := p.ask(ctx, func() {
 		w := p.w
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if renewed = w.row.holder == holder && w.row.term == term; !renewed {
+		if ours = w.row.holder == holder && w.row.term == term; !ours {
 			return
 		}
 		if w.row.stream != stream {
@@ -377,7 +382,10 @@ func (p *posthorn) RenewLease(ctx context.Context, holder string, term int64, li
 		}
 		w.row.stream, w.row.expires = stream, w.now()+life
 	})
-	return err == nil && renewed, err
+	if err != nil {
+		return false, err
+	}
+	return ours, nil
 }
 
 func (p *posthorn) ReleaseLease(ctx context.Context, holder string, term int64) error {
