@@ -63,10 +63,10 @@ const (
 
 	// cutAfter is how long the holder's stream may be down. A server that is started
 	// again is back sooner, mostly.
-	cutAfter = 4 * time.Second
+	cutAfter = 3 * time.Second
 	// standBack is how long who has given the lease up leaves it to others: long enough
 	// for them to be told or to look, and shorter than the time that one of them then tries.
-	standBack = 3 * time.Second
+	standBack = 2 * time.Second
 )
 
 // The words of Stream.
