@@ -258,6 +258,11 @@ func (w *weather) usurp() {
 	old.stream.write(w.below(100))
 	w.processSome(old)
 	w.noteReceived()
+	old.stream.mu.Lock()
+	for _, i := range old.stream.written { // the server has closed that connection
+		i.outcome = &message.Outcome{Err: cutOff()}
+	}
+	old.stream.mu.Unlock()
 	end := func() {
 		old.term.Store(0)
 		if w.below(2) == 0 {
