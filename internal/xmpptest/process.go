@@ -27,9 +27,13 @@ type Process struct {
 
 // StartProcess starts cmd, in a process group of its own so that a Ctrl-C in
 // the terminal reaches this program alone, which then stops its children in
-// order. Who starts a Process ends it with Stop or Kill.
+// order. It keeps the user that cmd is to run as. Who starts a Process ends it
+// with Stop or Kill.
 func StartProcess(cmd *exec.Cmd) (*Process, error) {
-	cmd.SysProcAttr = childAttributes()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	bindToParent(cmd.SysProcAttr)
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1) // one result, so that run never waits for us
 	go p.run(started)
@@ -71,15 +75,29 @@ func (p *Process) Err() error {
 
 // Stop asks the process to end (SIGTERM), a paused one too, and waits for it.
 // One that does not end in time is killed, which is an error.
-func (p *Process) Stop() error {
-	if err := errors.Join(p.signal(syscall.SIGTERM), p.Resume()); err != nil {
+func (p *Process) Stop() error { return p.StopBy(syscall.SIGTERM) }
+
+// StopBy is Stop for a program that another signal asks.
+func (p *Process) StopBy(s syscall.Signal) error {
+	if err := errors.Join(p.signal(s), p.Resume()); err != nil {
 		return err
 	}
+	if p.ends(stopTimeout) {
+		return nil
+	}
+	// A Go program prints by this what each goroutine waits for.
+	hangs := errors.Join(fmt.Errorf("%s did not end within %v of being asked (%v)", p.cmd.Path, stopTimeout, s), p.signal(syscall.SIGQUIT))
+	_ = p.ends(time.Second)
+	return errors.Join(hangs, p.Kill())
+}
+
+// ends waits for the process to have ended.
+func (p *Process) ends(within time.Duration) bool {
 	select {
 	case <-p.done:
-		return nil
-	case <-time.After(stopTimeout):
-		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM", p.cmd.Path, stopTimeout), p.Kill())
+		return true
+	case <-time.After(within):
+		return false
 	}
 }
 

@@ -4,6 +4,4 @@ package xmpptest
 
 import "syscall"
 
-func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true}
-}
+func bindToParent(a *syscall.SysProcAttr) { a.Setpgid = true }

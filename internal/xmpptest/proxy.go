@@ -30,6 +30,7 @@ type Proxy struct {
 	changed  chan struct{} // closed when wires are not the same any more
 	links    map[*link]struct{}
 	accepted int
+	refusing bool
 	closed   bool
 }
 
@@ -104,6 +105,17 @@ func (p *Proxy) end(linger int) {
 
 func (l *link) close() { _, _ = l.client.Close(), l.server.Close() }
 
+// Refuse ends every connection as Cut does, and those to come at once, until it is
+// called with false.
+func (p *Proxy) Refuse(refusing bool) {
+	p.mu.Lock()
+	p.refusing = refusing
+	p.mu.Unlock()
+	if refusing {
+		p.Cut()
+	}
+}
+
 // Accepted is how many connections there have been.
 func (p *Proxy) Accepted() int {
 	p.mu.Lock()
@@ -145,7 +157,7 @@ func (p *Proxy) join(l *link) {
 	defer p.mu.Unlock()
 	p.accepted++
 	p.links[l] = struct{}{}
-	if p.closed {
+	if p.closed || p.refusing {
 		l.close()
 	}
 	p.running.Go(func() { p.pump(l, toServer, l.server, l.client) })

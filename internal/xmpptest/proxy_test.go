@@ -50,13 +50,22 @@ func TestProxy(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("after the reset: %v", err)
 	}
+	conn = dialProxy(t, p)
+	wantEcho(t, conn, "another")
+	p.Refuse(true)
+	for _, refused := range []net.Conn{conn, dialProxy(t, p)} {
+		if _, err := refused.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("while it refuses: %v", err)
+		}
+	}
+	p.Refuse(false)
 	old := dialProxy(t, p)
 	wantEcho(t, old, "old")
 	p.Abandon()
 	wantSilence(t, old)
 	wantEcho(t, dialProxy(t, p), "new")
-	if p.Accepted() != 4 {
-		t.Errorf("%d connections, want 4", p.Accepted())
+	if p.Accepted() != 6 {
+		t.Errorf("%d connections, want 6", p.Accepted())
 	}
 }
 
