@@ -14,12 +14,13 @@ import (
 // returns, for one sender at a time and for many at once.
 func BenchmarkPut(b *testing.B) {
 	for _, producers := range []int{1, 16, 128} {
-		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) { benchmarkPut(b, producers) })
+		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) { benchmarkPut(b, b.TempDir()+"/a.db", producers) })
+		b.Run(fmt.Sprint("postgres/producers=", producers), func(b *testing.B) { benchmarkPut(b, schema(b), producers) })
 	}
 }
 
-func benchmarkPut(b *testing.B, producers int) {
-	s, _ := running(b, b.TempDir()+"/a.db")
+func benchmarkPut(b *testing.B, at string, producers int) {
+	s, _ := running(b, at)
 	var last atomic.Int64
 	last.Store(time.Now().UnixNano())
 	put := func() {

@@ -92,7 +92,7 @@ func TestTornWrites(t *testing.T) {
 	}
 	stop()
 	s, stop = running(t, path)
-	reader, err := s.reader.Conn(t.Context())
+	reader, err := s.database.readers.Conn(t.Context())
 	if err == nil {
 		_, err = reader.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM messages")
 	}
@@ -254,6 +254,41 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestKilledShared: so it is where several processes share the database.
+func TestKilledShared(t *testing.T) {
+	t.Parallel()
+	at := schema(t)
+	s, _ := running(t, at)
+	for range 4 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), childOf+"=put", "POSTHORN_TEST_PATH="+at)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		if err == nil {
+			err = child.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		acknowledged := acknowledgedBy(lines, 300)
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged = append(acknowledged, acknowledgedBy(lines, 1<<30)...)
+		_ = child.Wait()
+		if len(acknowledged) < 300 {
+			t.Fatal("the process ended by itself")
+		}
+		mustPut(t, s, record(0, me, b, "x")) // its locks are in nobody's way
+		for _, n := range acknowledged {
+			if found := mustSelect(t, s, message.Query{ID: fmt.Sprint(n)}); len(found) != 1 || found[0].Message.Body != bodyOf(n) {
+				t.Errorf("message %d is missing, or not whole", n)
+			}
+		}
+	}
+}
+
 func acknowledgedBy(lines *bufio.Scanner, most int) (seqs []int64) {
 	for len(seqs) < most && lines.Scan() {
 		var seq int64
@@ -287,7 +322,7 @@ func frozen(t *testing.T, p *os.Process, path string) copied {
 
 // putUntilKilled keeps records and says so of each.
 func putUntilKilled(path string) {
-	s := New(Options{Path: path})
+	s := New(optionsOf(path))
 	if err := s.Open(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -305,7 +340,8 @@ func putUntilKilled(path string) {
 		go func() {
 			for {
 				seq := last.Add(1)
-				if _, err := s.Put(ctx, []message.Record{record(seq, me, a, bodyOf(seq))}, func() {}); err != nil {
+				r := with(record(seq, me, a, bodyOf(seq)), func(r *message.Record) { r.ID = fmt.Sprint(seq) })
+				if _, err := s.Put(ctx, []message.Record{r}, func() {}); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}

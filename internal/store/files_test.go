@@ -132,7 +132,7 @@ func TestLocksStay(t *testing.T) {
 		return strings.Count(string(content), fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino))
 	}
 	before := locks()
-	if err := s.prepareFile(); err != nil {
+	if err := prepareFile(path, false); err != nil {
 		t.Fatal(err)
 	}
 	if after := locks(); before == 0 || after != before {
@@ -209,7 +209,7 @@ func TestChangedIsTold(t *testing.T) {
 	}
 	foreign(t, path, `UPDATE messages SET state = 'waiting'`)()
 	taken, hold := make(chan struct{}), make(chan struct{})
-	s.writes <- &write{func(*connection) error { close(taken); <-hold; return nil }, make(chan error, 1)}
+	s.writes <- &write{do: func(*connection) error { close(taken); <-hold; return nil }, done: make(chan error, 1)}
 	<-taken
 	told := make(chan bool, 1)
 	go func() { changed, err := s.Changed(t.Context()); told <- changed && err == nil }()
@@ -283,7 +283,7 @@ func TestMigrations(t *testing.T) {
 	for range 2 {
 		s, stop = running(t, path)
 		var n int
-		if err := s.reader.QueryRowContext(t.Context(), `SELECT sum(n) FROM more`).Scan(&n); err != nil || n != 11 {
+		if err := s.database.readers.QueryRowContext(t.Context(), `SELECT sum(n) FROM more`).Scan(&n); err != nil || n != 11 {
 			t.Errorf("the steps came to %d, %v", n, err)
 		}
 		if got := mustSelect(t, s, message.Query{}); len(got) != 1 {

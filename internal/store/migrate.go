@@ -1,13 +1,8 @@
 package store
 
-import (
-	"context"
-
-	lib "modernc.org/sqlite/lib"
-)
-
 // migrations make the tables, each from the state that the ones before it left.
-// One that was published is never changed. INTEGER means 64 bits.
+// One that was published is never changed. INTEGER means 64 bits. A sequence is what
+// PostgreSQL alone has: it numbers the messages of several instances.
 var migrations = []string{
 	`CREATE TABLE messages (
 		seq       INTEGER NOT NULL PRIMARY KEY,
@@ -70,6 +65,7 @@ var migrations = []string{
 	ALTER TABLE messages ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE messages ADD COLUMN waits INTEGER NOT NULL DEFAULT 0; -- 1: yes
 	CREATE UNIQUE INDEX messages_request ON messages (scope) WHERE scope <> '' AND part = 0;
+	CREATE SEQUENCE messages_seq;
 	CREATE TABLE leases (
 		name    TEXT    NOT NULL PRIMARY KEY,
 		holder  TEXT    NOT NULL,
@@ -84,23 +80,46 @@ const open = `state IN ('queued', 'waiting', 'unconfirmed')`
 
 // migrate brings the tables to the newest version.
 func (c *connection) migrate() error {
-	if _, err := c.conn.ExecContext(context.Background(), `CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL PRIMARY KEY)`); err != nil {
-		return err
-	}
 	version, err := c.version()
-	for ; err == nil && int(version) < len(migrations); version++ {
-		err = c.transact(func() error {
-			if _, err := c.conn.ExecContext(context.Background(), migrations[version]); err != nil {
-				return err
-			}
-			_, err := c.conn.ExecContext(context.Background(), `INSERT INTO versions (version) VALUES ($1)`, version+1)
-			return err
-		})
+	if c.engine.judge(err) == tableless {
+		version, err = c.makeVersions()
+	}
+	for err == nil && int(version) < len(migrations) {
+		version, err = c.step(version)
 	}
 	if err != nil {
 		return err
 	}
 	return c.checkVersion()
+}
+
+// makeVersions makes the table of versions, unless another instance does so at the same
+// moment.
+func (c *connection) makeVersions() (version int64, err error) {
+	failed := c.simply(c.engine.spell(`CREATE TABLE IF NOT EXISTS versions (version INTEGER NOT NULL PRIMARY KEY)`))
+	if version, err = c.version(); err != nil && failed != nil {
+		return 0, failed
+	}
+	return version, err
+}
+
+// step goes from a version to the next one, and gives the one that the tables are of
+// then. Where another instance does the same, it waits for that one: both begin with the
+// row that names the version.
+func (c *connection) step(version int64) (int64, error) {
+	err := c.transact(func() error {
+		if _, err := c.exec(`INSERT INTO versions (version) VALUES ($1)`, version+1); err != nil {
+			return err
+		}
+		return c.simply(c.engine.spell(migrations[version]))
+	})
+	if err == nil {
+		return version + 1, nil
+	}
+	if now, _ := c.version(); now > version {
+		return now, nil
+	}
+	return version, err
 }
 
 // version is how many of the migrations the tables have seen.
@@ -112,7 +131,7 @@ func (c *connection) version() (int64, error) {
 func (c *connection) checkVersion() error {
 	version, err := c.version()
 	switch {
-	case codeOf(err) == lib.SQLITE_ERROR: // there is no table
+	case c.engine.judge(err) == tableless:
 		return errOlder
 	case err != nil:
 		return err

@@ -21,16 +21,18 @@ const (
 // Originals gives the id of what a message about key from a sender corrects, for each
 // of its recipients; "" where there is none now.
 func (s *Store) Originals(ctx context.Context, from message.JID, to []message.JID, key string, now time.Time) (ids []string, err error) {
-	reader, err := s.openedReader()
+	ids = make([]string, len(to))
+	err = s.read(ctx, func(ctx context.Context, readers *sql.DB) error {
+		for i, recipient := range to {
+			err := readers.QueryRowContext(ctx, original, string(from), string(recipient), hashOf(key), now.UnixNano()).Scan(&ids[i])
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	ids = make([]string, len(to))
-	for i, recipient := range to {
-		err := reader.QueryRowContext(ctx, original, string(from), string(recipient), hashOf(key), now.UnixNano()).Scan(&ids[i])
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, s.unreadable(err)
-		}
 	}
 	return ids, nil
 }

@@ -77,8 +77,10 @@ func TestOriginals(t *testing.T) {
 
 // TestOriginalsBounds: of one sender there are only so many, the oldest go first, and
 // those of others stay.
-func TestOriginalsBounds(t *testing.T) {
-	s, _ := running(t, t.TempDir()+"/a.db")
+func TestOriginalsBounds(t *testing.T) { each(t, testOriginalsBounds) }
+
+func testOriginalsBounds(t *testing.T, at string) {
+	s, _ := running(t, at)
 	mustKeep(t, s, about(other, a, "old", "0", 1), about(other, a, "new", "0", 1<<40))
 	const batch = 100
 	for i := 0; i < maxOriginalsOfOne+batch; i += batch {
@@ -103,7 +105,7 @@ func TestOriginalsBounds(t *testing.T) {
 
 func count(t testing.TB, s *Store, sender message.JID) (n int) {
 	t.Helper()
-	if err := s.reader.QueryRowContext(t.Context(), `SELECT count(*) FROM originals WHERE sender = $1`, string(sender)).Scan(&n); err != nil {
+	if err := s.database.readers.QueryRowContext(t.Context(), `SELECT count(*) FROM originals WHERE sender = $1`, string(sender)).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -127,7 +129,7 @@ func TestForgetOriginals(t *testing.T) {
 		t.Errorf("removed %d, %v", removed, err)
 	}
 	var oldest int
-	if err := s.reader.QueryRowContext(t.Context(), `SELECT min(expires) FROM originals`).Scan(&oldest); err != nil || oldest != 1000+more+1 {
+	if err := s.database.readers.QueryRowContext(t.Context(), `SELECT min(expires) FROM originals`).Scan(&oldest); err != nil || oldest != 1000+more+1 {
 		t.Errorf("the oldest is of %d, %v", oldest, err)
 	}
 }

@@ -64,7 +64,7 @@ func TestPlans(t *testing.T) {
 // plan gives how SQLite would find what a query asks for.
 func plan(t *testing.T, s *Store, query string, args ...any) (steps []string) {
 	t.Helper()
-	rows, err := s.reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	rows, err := s.database.readers.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

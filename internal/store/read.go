@@ -12,59 +12,73 @@ import (
 )
 
 // Select gives the records that a query means, as they are on disk.
-func (s *Store) Select(ctx context.Context, q message.Query) ([]message.Record, error) {
-	reader, err := s.openedReader()
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) Select(ctx context.Context, q message.Query) (records []message.Record, err error) {
 	text, args := selection(q)
-	rows, err := reader.QueryContext(ctx, text, args...)
-	if err != nil {
-		return nil, s.unreadable(err)
-	}
-	records, err := scan(rows)
-	if err != nil {
-		return nil, s.unreadable(err)
-	}
-	return records, nil
+	err = s.read(ctx, func(ctx context.Context, readers *sql.DB) error {
+		rows, err := readers.QueryContext(ctx, s.engine.spell(text), args...)
+		if err != nil {
+			return err
+		}
+		records, err = scan(rows)
+		return err
+	})
+	return records, err
 }
 
-// unreadable is the error for who wanted something read. Run is told where the
-// database is to blame: what cannot be read is not kept.
-func (s *Store) unreadable(err error) error {
-	explained := explain(s.opts.Path, err)
-	if broken(err) {
+// read lets do read, once more where the connection was lost. What cannot be read is not
+// kept: Run is told where the database is to blame.
+func (s *Store) read(ctx context.Context, do func(context.Context, *sql.DB) error) error {
+	d, err := s.opened()
+	if err != nil {
+		return unavailable(err)
+	}
+	err = s.readOnce(ctx, d, do)
+	v := s.engine.judge(err)
+	if v == lost && ctx.Err() == nil {
+		err = s.readOnce(ctx, d, do)
+		v = s.engine.judge(err)
+	}
+	switch v {
+	case fine, unfit: // what the database cannot keep is not there
+		return nil
+	case damaged:
 		select {
-		case s.doubts <- explained:
+		case s.doubts <- s.explain(err):
 		default:
 		}
 	}
-	return unavailable(explained)
+	return unavailable(s.explain(err))
 }
 
-func (s *Store) openedReader() (*sql.DB, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.reader == nil {
-		return nil, unavailable(s.failure)
+func (s *Store) readOnce(ctx context.Context, d *database, do func(context.Context, *sql.DB) error) error {
+	if s.engine.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.engine.limit)
+		defer cancel()
 	}
-	return s.reader, nil
+	return do(ctx, d.readers)
 }
 
 // find is Select for who writes.
 func (c *connection) find(q message.Query) ([]message.Record, error) {
 	text, args := selection(q)
-	rows, err := c.query(text, args...)
+	rows, err := c.query(c.engine.spell(text), args...)
 	if err != nil {
 		return nil, err
 	}
 	return scan(rows)
 }
 
+// columns are those that scan reads.
+const columns = "seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest, accepted, term, waits"
+
 // selection writes q as SQL.
-func selection(q message.Query) (string, []any) {
+func selection(q message.Query) (string, []any) { return selectionOf(columns, q) }
+
+// selectionOf writes q as SQL that gives those columns, args being those of what stands
+// before it.
+func selectionOf(columns string, q message.Query, args ...any) (string, []any) {
 	var conditions []string
-	var args []any
 	where := func(condition string, value any) {
 		args = append(args, value)
 		conditions = append(conditions, fmt.Sprintf("%s $%d", condition, len(args)))
@@ -78,6 +92,11 @@ func selection(q message.Query) (string, []any) {
 	}
 	if q.Scope != "" {
 		where("scope <> '' AND scope =", q.Scope)
+	}
+	if q.Seqs != nil {
+		seqs, _ := json.Marshal(q.Seqs) // numbers can be encoded
+		where("seq IN (SELECT value FROM json_each(", string(seqs))
+		conditions[len(conditions)-1] += "))"
 	}
 	if q.After != 0 {
 		where("seq >", q.After)
@@ -95,7 +114,7 @@ func selection(q message.Query) (string, []any) {
 	if q.Final {
 		conditions = append(conditions, "NOT "+open)
 	}
-	text := "SELECT seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest, accepted, term, waits FROM messages"
+	text := "SELECT " + columns + " FROM messages"
 	if len(conditions) > 0 {
 		text += " WHERE " + strings.Join(conditions, " AND ")
 	}
@@ -110,14 +129,16 @@ func selection(q message.Query) (string, []any) {
 	return text, args
 }
 
-// scan reads all rows and closes them.
-func scan(rows *sql.Rows) (records []message.Record, err error) {
+// scan reads all rows and closes them. more is where columns go that follow those of a
+// record.
+func scan(rows *sql.Rows, more ...any) (records []message.Record, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		var r message.Record
 		var content []byte
 		var expires, wake, accepted, waits int64
-		if err := rows.Scan(&r.Seq, &r.From, &r.To, &r.ID, &content, &r.State, &r.Attempts, &r.Code, &r.Detail, &expires, &wake, &r.Size, &r.Scope, &r.Digest, &accepted, &r.Term, &waits); err != nil {
+		into := append([]any{&r.Seq, &r.From, &r.To, &r.ID, &content, &r.State, &r.Attempts, &r.Code, &r.Detail, &expires, &wake, &r.Size, &r.Scope, &r.Digest, &accepted, &r.Term, &waits}, more...)
+		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
 		r.Expires, r.Wake = time.Unix(0, expires), time.Unix(0, wake)
@@ -133,21 +154,24 @@ func scan(rows *sql.Rows) (records []message.Record, err error) {
 	return records, rows.Err()
 }
 
-// Tally counts what is kept, with every write before it and none after it.
+// Tally counts what is pending, with every write before it and none after it.
 func (s *Store) Tally(ctx context.Context) (piles []message.Pile, last int64, err error) {
-	err = s.commitOnce(ctx, func(c *connection) error {
+	began := time.Now()
+	err = s.ask(ctx, countLimit, readersOf, func(c *connection) error {
 		if last, err = c.number(`SELECT coalesce(max(seq), 0) FROM messages`); err != nil {
 			return err
 		}
 		piles, err = c.tally()
 		return err
 	})
+	s.mu.Lock()
+	s.counting = time.Since(began)
+	s.mu.Unlock()
 	return piles, last, err
 }
 
 func (c *connection) tally() (piles []message.Pile, err error) {
-	rows, err := c.query(`SELECT sender, recipient, state, count(*), sum(size) FROM messages WHERE ` + open + ` GROUP BY sender, recipient, state
-		UNION ALL SELECT '', '', '', count(*), 0 FROM messages WHERE NOT ` + open)
+	rows, err := c.query(`SELECT sender, recipient, state, count(*), sum(size) FROM messages WHERE ` + open + ` GROUP BY sender, recipient, state`)
 	if err != nil {
 		return nil, err
 	}
@@ -165,11 +189,5 @@ func (c *connection) tally() (piles []message.Pile, err error) {
 // Changed reports whether the database may hold something else than at the last
 // call: because another process has written, or it was opened since.
 func (s *Store) Changed(ctx context.Context) (changed bool, err error) {
-	err = s.commitOnce(ctx, func(c *connection) error {
-		version, err := c.number(`PRAGMA data_version`)
-		changed = version != c.dataVersion
-		c.dataVersion = version
-		return err
-	})
-	return changed, err
+	return s.engine.changed(ctx, s)
 }

@@ -5,23 +5,85 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"modernc.org/sqlite"
+	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
 
-// A connection is the one that writes, with its prepared statements. Owned by
-// Run.
-type connection struct {
-	db         *sql.DB
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
+// sqlite is the engine whose database is a file.
+func sqlite(path string) engine {
+	return engine{
+		name:    path,
+		words:   strings.NewReplacer("now_ns()", "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)", " FOR UPDATE SKIP LOCKED", "", "CREATE SEQUENCE messages_seq;", ""),
+		begin:   `BEGIN IMMEDIATE`,
+		writers: 1,
+		open:    openSQLite,
+		changed: changedSQLite,
+		judge:   judgeSQLite,
+		explain: explainSQLite,
+	}
+}
 
-	dataVersion int64 // as Changed last saw it; 0: never
+// openSQLite opens the database, and makes its file where there is none. The lock stays
+// with s, however that ends.
+func openSQLite(s *Store) (_ *database, err error) {
+	if s.lock == nil && !s.opts.Beside {
+		if s.lock, err = lockDirectory(filepath.Dir(s.opts.Path)); err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+	}
+	if err := prepareFile(s.opts.Path, s.opts.Beside); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	w, err := openWriter(&s.engine, s.opts.Path, s.opts.Beside)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	readers, err := openReader(s.opts.Path)
+	if err != nil {
+		w.close()
+		return nil, s.explain(err)
+	}
+	return &database{readers: readers, writer: w}, nil
+}
+
+// prepareFile makes the database's files ones that nobody else can read: a new one
+// before SQLite gives its mode to those beside it. One that exists is not opened,
+// because closing it would take away the locks that SQLite has on it in this
+// process (fcntl(2)), and others could then remove what is in its log.
+func prepareFile(path string, beside bool) error {
+	if beside {
+		_, err := os.Stat(path)
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the path is the configuration's
+	if err == nil {
+		return file.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := hide(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hide takes a file's permissions from everybody but its owner.
+func hide(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(path, 0o600)
 }
 
 // How long a lock of somebody else's is waited for. Everybody waits for the writer
@@ -44,7 +106,7 @@ func dsn(path string, wait time.Duration, more string) string {
 
 // openWriter opens the database for writing. Where it is the service's, it brings
 // it up to date and sees whether it can be written.
-func openWriter(path string, beside bool) (*connection, error) {
+func openWriter(e *engine, path string, beside bool) (*connection, error) {
 	wait := patience
 	if beside {
 		wait = patienceBeside
@@ -59,7 +121,7 @@ func openWriter(path string, beside bool) (*connection, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	c := &connection{db: db, conn: conn, statements: make(map[string]*sql.Stmt)}
+	c := &connection{db: db, conn: conn, ctx: context.Background(), engine: e, statements: make(map[string]*sql.Stmt)}
 	if err := c.begin(beside); err != nil {
 		c.close()
 		return nil, err
@@ -93,22 +155,6 @@ func (c *connection) check() error {
 	return nil
 }
 
-// try writes something that changes nothing.
-func (c *connection) try() error {
-	_, err := c.exec(`UPDATE versions SET version = version`)
-	return err
-}
-
-// close closes the connection, its statements first: while one is left, SQLite
-// keeps the files open and their locks.
-func (c *connection) close() {
-	for _, s := range c.statements {
-		_ = s.Close()
-	}
-	_ = c.conn.Close()
-	_ = c.db.Close()
-}
-
 // openReader opens the database for those who only read.
 func openReader(path string) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", dsn(path, patience, "_query_only=1"))
@@ -124,108 +170,57 @@ func openReader(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// exec executes a statement, prepared once.
-func (c *connection) exec(query string, args ...any) (int64, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := s.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+// changedSQLite asks for the number that changes when another process has written.
+func changedSQLite(ctx context.Context, s *Store) (changed bool, err error) {
+	err = s.commitOnce(ctx, func(c *connection) error {
+		version, err := c.number(`PRAGMA data_version`)
+		changed = version != c.dataVersion
+		c.dataVersion = version
+		return err
+	})
+	return changed, err
 }
 
-func (c *connection) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, err
+func judgeSQLite(err error) verdict {
+	switch code := codeOf(err); {
+	case err == nil:
+		return fine
+	case code == lib.SQLITE_BUSY, code == lib.SQLITE_LOCKED, code == lib.SQLITE_FULL:
+		return passing
+	case code == lib.SQLITE_CONSTRAINT:
+		return refused
+	case code == lib.SQLITE_CORRUPT, code == lib.SQLITE_NOTADB, code == lib.SQLITE_IOERR, errors.Is(err, errUnreadable):
+		return damaged
+	case code == lib.SQLITE_ERROR:
+		return tableless
 	}
-	return s.QueryContext(context.Background(), args...)
-}
-
-func (c *connection) prepare(query string) (*sql.Stmt, error) {
-	if s := c.statements[query]; s != nil {
-		return s, nil
-	}
-	s, err := c.conn.PrepareContext(context.Background(), query)
-	if err != nil {
-		return nil, err
-	}
-	c.statements[query] = s
-	return s, nil
-}
-
-// number gives the first column of the first row.
-func (c *connection) number(query string, args ...any) (n int64, err error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	err = s.QueryRowContext(context.Background(), args...).Scan(&n)
-	return n, err
-}
-
-var (
-	errDamaged    = errors.New("quick_check found")
-	errUnreadable = errors.New("cannot be read")
-	errNewer      = errors.New("was made by a newer posthorn: use that one")
-	errOlder      = errors.New("was made by an older posthorn: start the service once")
-)
-
-// passes reports whether the database is sound in spite of an error.
-func passes(err error) bool {
-	switch codeOf(err) {
-	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED, lib.SQLITE_FULL, lib.SQLITE_CONSTRAINT:
-		return true
-	}
-	return false
-}
-
-// refused reports whether an error is of what was to be written, and not of the
-// database.
-func refused(err error) bool { return codeOf(err) == lib.SQLITE_CONSTRAINT }
-
-// broken reports whether an error shows that the database cannot be read.
-func broken(err error) bool {
-	switch codeOf(err) {
-	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_IOERR:
-		return true
-	}
-	return errors.Is(err, errUnreadable)
+	return unknown
 }
 
 // codeOf gives SQLite's code of an error, without which sort of it it is; 0: it
 // is none of SQLite's.
 func codeOf(err error) int {
-	var known *sqlite.Error
+	var known *driver.Error
 	if !errors.As(err, &known) {
 		return 0
 	}
 	return known.Code() & 0xff
 }
 
-// explain says of an error of the database what a person can do about it.
-func explain(path string, err error) error {
-	what := ""
+func explainSQLite(err error) string {
 	switch code := codeOf(err); {
 	case code == lib.SQLITE_CORRUPT, code == lib.SQLITE_NOTADB, errors.Is(err, errDamaged), errors.Is(err, errUnreadable):
-		what = "is damaged: stop posthorn and move it away, with its -wal and -shm, and it begins a new one (sqlite3's .recover may save what it held)"
+		return "is damaged: stop posthorn and move it away, with its -wal and -shm, and it begins a new one (sqlite3's .recover may save what it held)"
 	case code == lib.SQLITE_BUSY, code == lib.SQLITE_LOCKED:
-		what = "is locked by another program"
+		return "is locked by another program"
 	case code == lib.SQLITE_FULL:
-		what = "has no room: the disk is full"
+		return "has no room: the disk is full"
 	case code == lib.SQLITE_READONLY:
-		what = "is read-only"
+		return "is read-only"
 	case code == lib.SQLITE_CANTOPEN:
-		what = "cannot be opened: it or its directory may be read-only"
+		return "cannot be opened: it or its directory may be read-only"
 	case code == lib.SQLITE_IOERR:
-		what = "cannot be read or written: the disk is full or failing"
-	case errors.Is(err, errNewer), errors.Is(err, errOlder):
-		return fmt.Errorf("store: %s %w", path, err)
-	default:
-		return fmt.Errorf("store: %s: %w", path, err)
+		return "cannot be read or written: the disk is full or failing"
 	}
-	return fmt.Errorf("store: %s %s: %w", path, what, err)
+	return ""
 }

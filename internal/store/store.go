@@ -17,13 +17,9 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,16 +27,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"posthorn/internal/fault"
+	"posthorn/internal/message"
 )
 
 // Options say where the database is.
 type Options struct {
 	Path string // of the SQLite file; its directory is made where it is missing
+	URL  string // of the PostgreSQL database; "": it is SQLite's
 	// Beside a service that uses it: the directory is not locked, and a database
 	// that is not there, or older, is an error.
 	Beside  bool
+	Name    string // of this instance, unlike that of any other that has the database
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
+
+	// What other instances do. Each may be nil, is called by one goroutine, and must not
+	// block.
+	Arrived func(sender message.JID, seq int64) // something of the sender's is in line, seq the first of it
+	Settled func(seqs []int64)                  // outcomes of these were written
+	Told    func(topic, text string)            // one has called Tell; topic "lease" says that the lease has changed
+	Missed  func()                              // anything may have happened
 }
 
 const (
@@ -60,21 +66,24 @@ var errEnded = errors.New("store: has ended")
 // open it with Open, and give it a goroutine with Run.
 type Store struct {
 	opts   Options // immutable after New
+	engine engine  // immutable after New
 	writes chan *write
 	doubts chan error // from readers; capacity 1, since one is enough
+	others *others    // that have the database too, nil where there are none; immutable after New
 	commit prometheus.Histogram
 	gauge  prometheus.Gauge
 	lock   *os.File      // owned by Open, and Run after it; nil: not locked
 	ended  chan struct{} // closed by Run when it has written its last
 
 	// Guarded by mu.
-	mu      sync.RWMutex
-	failure error   // why nothing can be kept now; nil: it can
-	reader  *sql.DB // nil: not open
-
-	// Owned by Run, and by Open before it.
-	writer     *connection
+	mu         sync.RWMutex
+	failure    error     // why nothing can be kept now; nil: it can
+	database   *database // nil: not open
 	lastLogged string
+	worked     time.Time     // when something was last committed
+	stream     string        // how the lease last said that the stream is
+	counted    time.Time     // when Changed last said so, for no other reason than the time
+	counting   time.Duration // what Tally last took
 }
 
 // New makes a Store that is not open.
@@ -83,8 +92,9 @@ func New(opts Options) *Store {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	auto := promauto.With(opts.Metrics)
-	return &Store{
+	s := &Store{
 		opts:    opts,
+		engine:  sqlite(opts.Path),
 		writes:  make(chan *write, maxBatch),
 		doubts:  make(chan error, 1),
 		ended:   make(chan struct{}),
@@ -97,6 +107,10 @@ func New(opts Options) *Store {
 			Name: "posthorn_store_failing", Help: "1 while nothing can be kept.",
 		}),
 	}
+	if opts.URL != "" {
+		s.engine, s.others = postgres(opts), newOthers(opts)
+	}
+	return s
 }
 
 // Open opens the database. ErrInUse is for a person to mend; any other error may
@@ -107,76 +121,34 @@ func (s *Store) Open() error {
 	return err
 }
 
-func (s *Store) open() (err error) {
-	if s.lock == nil && !s.opts.Beside {
-		if s.lock, err = lockDirectory(filepath.Dir(s.opts.Path)); err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-	}
-	if err := s.prepareFile(); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	w, err := openWriter(s.opts.Path, s.opts.Beside)
+func (s *Store) open() error {
+	d, err := s.engine.open(s)
 	if err != nil {
-		return explain(s.opts.Path, err)
-	}
-	s.writer = w
-	reader, err := openReader(s.opts.Path)
-	if err != nil {
-		s.closeDatabase()
-		return explain(s.opts.Path, err)
+		return err
 	}
 	s.mu.Lock()
-	s.reader = reader
+	s.database = d
 	s.mu.Unlock()
 	return nil
 }
 
-// prepareFile makes the database's files ones that nobody else can read: a new one
-// before SQLite gives its mode to those beside it. One that exists is not opened,
-// because closing it would take away the locks that SQLite has on it in this
-// process (fcntl(2)), and others could then remove what is in its log.
-func (s *Store) prepareFile() error {
-	if s.opts.Beside {
-		_, err := os.Stat(s.opts.Path)
-		return err
+// opened gives the database, or the error for who wanted it.
+func (s *Store) opened() (*database, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.database == nil {
+		return nil, s.failure
 	}
-	file, err := os.OpenFile(s.opts.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		return file.Close()
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := hide(s.opts.Path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return s.database, nil
 }
 
-// hide takes a file's permissions from everybody but its owner.
-func hide(path string) error {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&0o077 == 0 {
-		return err
-	}
-	return os.Chmod(path, 0o600)
-}
-
-// closeDatabase closes the connections, the writer's last: it then cleans up.
 func (s *Store) closeDatabase() {
 	s.mu.Lock()
-	reader := s.reader
-	s.reader = nil
+	d := s.database
+	s.database = nil
 	s.mu.Unlock()
-	if reader != nil {
-		_ = reader.Close()
-	}
-	if s.writer != nil {
-		s.writer.close()
-		s.writer = nil
+	if d != nil {
+		d.close()
 	}
 }
 
@@ -190,9 +162,10 @@ func (s *Store) Failure() error {
 // setFailure notes whether the database works, and logs it when that changes.
 func (s *Store) setFailure(err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.failure = err
-	s.mu.Unlock()
 	if err == nil {
+		s.worked = time.Now()
 		s.gauge.Set(0)
 	} else {
 		s.gauge.Set(1)
@@ -214,6 +187,33 @@ func unavailable(err error) error {
 
 // Run writes until ctx ends, and closes the database.
 func (s *Store) Run(ctx context.Context) {
+	var beside sync.WaitGroup
+	for range s.engine.writers - 1 {
+		beside.Go(func() { s.help(ctx) })
+	}
+	stop := func() {}
+	if s.others != nil {
+		stop = s.meet(ctx)
+	}
+	s.lead(ctx)
+	beside.Wait()
+	s.finish(stop)
+}
+
+// help writes until ctx ends.
+func (s *Store) help(ctx context.Context) {
+	for {
+		select {
+		case w := <-s.writes:
+			s.write(w)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lead writes until ctx ends, and sees to it that the database works.
+func (s *Store) lead(ctx context.Context) {
 	retry := time.NewTicker(tryAgain)
 	defer retry.Stop()
 	for {
@@ -224,27 +224,33 @@ func (s *Store) Run(ctx context.Context) {
 			s.closeDatabase()
 			s.setFailure(err)
 		case <-retry.C:
-			if s.Failure() != nil {
+			if s.Failure() != nil || s.rests() {
 				s.recover()
 			}
 		case <-ctx.Done():
-			s.finish()
 			return
 		}
 	}
 }
 
+// rests reports whether nobody knows by now that the database works.
+func (s *Store) rests() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.engine.idle > 0 && time.Since(s.worked) > s.engine.idle
+}
+
 // recover tries whether the database works again.
 func (s *Store) recover() {
-	if s.writer == nil {
+	if _, err := s.opened(); err != nil {
 		s.setFailure(s.open())
 		return
 	}
 	s.setFailure(s.transact(nil))
 }
 
-// finish writes what still waits and lets go of everything.
-func (s *Store) finish() {
+// finish writes what still waits, lets others know, and lets go of everything.
+func (s *Store) finish(stop func()) {
 	for {
 		select {
 		case w := <-s.writes:
@@ -254,6 +260,7 @@ func (s *Store) finish() {
 		}
 		break
 	}
+	stop()
 	s.closeDatabase()
 	s.mu.Lock()
 	s.failure = errEnded

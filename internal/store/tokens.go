@@ -20,20 +20,28 @@ const goneAfter = 30 * 24 * time.Hour
 // AddToken keeps a token. The error is a *fault.Error: Conflict where its owner has
 // one of that name, Unsendable where they have too many.
 func (s *Store) AddToken(ctx context.Context, t token.Token) error {
+	var refused error
+	err := s.commitOnce(ctx, func(c *connection) (err error) {
+		if refused, err = c.mayAdd(&t); refused != nil || err != nil {
+			return err
+		}
+		return c.insertToken(&t)
+	})
+	return errors.Join(err, refused)
+}
+
+func (c *connection) insertToken(t *token.Token) error {
 	limits, err := json.Marshal(t.Limits)
 	if err != nil {
 		return err
 	}
-	var refused error
-	err = s.commitOnce(ctx, func(c *connection) error {
-		if refused, err = c.mayAdd(&t); refused != nil || err != nil {
-			return err
-		}
-		_, err := c.exec(`INSERT INTO tokens (hash, owner, name, created, expires, used, signing, limits) VALUES ($1, $2, $3, $4, $5, 0, $6, $7)`,
-			t.Hash, string(t.Owner), t.Name, t.Created.Unix(), t.Expires.Unix(), t.Signing.Reveal(), limits)
-		return err
-	})
-	return errors.Join(err, refused)
+	used := int64(0)
+	if !t.Used.IsZero() {
+		used = t.Used.Unix()
+	}
+	_, err = c.exec(`INSERT INTO tokens (hash, owner, name, created, expires, used, signing, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		t.Hash, string(t.Owner), t.Name, t.Created.Unix(), t.Expires.Unix(), used, t.Signing.Reveal(), limits)
+	return err
 }
 
 // mayAdd makes place for t, or says why there is none.
@@ -74,20 +82,16 @@ func (s *Store) Tokens(ctx context.Context, owner message.JID) ([]token.Token, e
 	return s.selectTokens(ctx, ` WHERE owner = $1 ORDER BY name`, string(owner))
 }
 
-func (s *Store) selectTokens(ctx context.Context, rest string, args ...any) ([]token.Token, error) {
-	reader, err := s.openedReader()
-	if err != nil {
-		return nil, err
-	}
-	rows, err := reader.QueryContext(ctx, `SELECT hash, owner, name, created, expires, used, signing, limits FROM tokens`+rest, args...) // #nosec G202 -- of texts that stand above
-	if err != nil {
-		return nil, unavailable(explain(s.opts.Path, err))
-	}
-	tokens, err := scanTokens(rows)
-	if err != nil {
-		return nil, unavailable(explain(s.opts.Path, err))
-	}
-	return tokens, nil
+func (s *Store) selectTokens(ctx context.Context, rest string, args ...any) (tokens []token.Token, err error) {
+	err = s.read(ctx, func(ctx context.Context, readers *sql.DB) error {
+		rows, err := readers.QueryContext(ctx, `SELECT hash, owner, name, created, expires, used, signing, limits FROM tokens`+rest, args...) // #nosec G202 -- of texts that stand above
+		if err != nil {
+			return err
+		}
+		tokens, err = scanTokens(rows)
+		return err
+	})
+	return tokens, err
 }
 
 func scanTokens(rows *sql.Rows) (tokens []token.Token, err error) {

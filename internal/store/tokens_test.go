@@ -91,8 +91,10 @@ func files(dir string) func(func([]byte, error) bool) {
 }
 
 // TestTokenConflicts: a name is one owner's once, and owners have few.
-func TestTokenConflicts(t *testing.T) {
-	s, _ := running(t, t.TempDir()+"/a.db")
+func TestTokenConflicts(t *testing.T) { each(t, testTokenConflicts) }
+
+func testTokenConflicts(t *testing.T, at string) {
+	s, _ := running(t, at)
 	now := time.Now()
 	add := func(owner message.JID, name, life string, at time.Time) error {
 		one, _ := madeToken(t, owner, token.Request{Name: name, Life: life}, at)
@@ -132,8 +134,10 @@ func TestTokenConflicts(t *testing.T) {
 }
 
 // TestTokensRevoked: what is revoked is gone at once, and nobody else's with it.
-func TestTokensRevoked(t *testing.T) {
-	s, _ := running(t, t.TempDir()+"/a.db")
+func TestTokensRevoked(t *testing.T) { each(t, testTokensRevoked) }
+
+func testTokensRevoked(t *testing.T, at string) {
+	s, _ := running(t, at)
 	now := time.Now()
 	var hashes []string
 	for _, owner := range []message.JID{"me@example.com", "you@example.com"} {
@@ -181,8 +185,10 @@ func TestTokensRevoked(t *testing.T) {
 
 // TestTokensForgotten: an expired token is known for a month, for its owner to see, and
 // then forgotten.
-func TestTokensForgotten(t *testing.T) {
-	s, _ := running(t, t.TempDir()+"/a.db")
+func TestTokensForgotten(t *testing.T) { each(t, testTokensForgotten) }
+
+func testTokensForgotten(t *testing.T, at string) {
+	s, _ := running(t, at)
 	start := time.Now().Add(-365 * 24 * time.Hour)
 	for _, step := range []struct {
 		name string
@@ -204,8 +210,10 @@ func TestTokensForgotten(t *testing.T) {
 }
 
 // TestTokensStopped: a store that has ended answers, and says that it cannot.
-func TestTokensStopped(t *testing.T) {
-	s, stop := running(t, t.TempDir()+"/a.db")
+func TestTokensStopped(t *testing.T) { each(t, testTokensStopped) }
+
+func testTokensStopped(t *testing.T, at string) {
+	s, stop := running(t, at)
 	stop()
 	one, _ := madeToken(t, "me@example.com", token.Request{Name: "a"}, time.Now())
 	_, found := s.FindToken(t.Context(), one.Hash)
