@@ -652,6 +652,9 @@ func TestReplaced(t *testing.T) {
 		if s.dials() != 1 {
 			t.Fatal("it threw the other one out within a minute")
 		}
+		if hint := c.opts.Hint(&StreamError{Condition: "conflict"}); !strings.Contains(hint, "post.example.com: run only one posthorn with this domain, or let all of them share a database") {
+			t.Fatalf("hint is %q", hint)
+		}
 		time.Sleep(20 * time.Second)
 		if s.dials() != 2 || c.State() != Up {
 			t.Fatalf("after a minute: %d connections, %v", s.dials(), c.State())

@@ -213,7 +213,7 @@ func (o Options) Hint(err error) string {
 	var refusal *RefusedError
 	if !errors.As(err, &refusal) {
 		if replaced(err) {
-			return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain", o.Domain)
+			return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain, or let all of them share a database", o.Domain)
 		}
 		return ""
 	}

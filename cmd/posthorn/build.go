@@ -91,7 +91,9 @@ func (c *config) delivery(stream *component.Component, log *slog.Logger, metrics
 }
 
 func (c *config) store(log *slog.Logger, metrics prometheus.Registerer) store.Options {
-	return store.Options{Path: c.storePath, Log: log, Metrics: metrics}
+	o := c.storeOptions()
+	o.Log, o.Metrics = log, metrics
+	return o
 }
 
 func (c *config) httpapi(stream *component.Component, keeper *store.Store, log *slog.Logger, metrics prometheus.Registerer) httpapi.Options {

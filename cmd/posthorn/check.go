@@ -17,7 +17,6 @@ import (
 	"posthorn/httpapi"
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
-	"posthorn/internal/store"
 )
 
 // expiresSoon is when what ends is warned of: a renewal that works comes earlier.
@@ -42,11 +41,11 @@ func check(ctx context.Context, p *program) int {
 	checkPolicy(r, &p.config)
 	checkLimits(r, &p.config)
 	checkTemplates(r, &p.config)
-	checkStore(ctx, r, &p.config, running)
+	holder := checkStore(ctx, r, &p.config, running)
 	checkListeners(r, &p.config, running)
 	checkMetrics(ctx, r, &p.config)
 	checkCertificate(r, &p.config)
-	checkStream(ctx, r, &p.config, running)
+	checkStream(ctx, r, &p.config, running, holder)
 	checkHosts(ctx, r, &p.config)
 	return r.exit()
 }
@@ -104,15 +103,20 @@ func (c *config) rules() *httpapi.Handler {
 const authHint = "compare auth.hosts with deploy/posthorn.yaml, which shows every key"
 
 // checkStream connects as the component, unless a posthorn that works holds
-// the domain: connecting beside it would end its stream.
-func checkStream(ctx context.Context, r *report, c *config, all running) {
+// the domain: connecting beside it would end its stream. holder is who has the store and
+// so may hold the domain too; "": nobody.
+func checkStream(ctx context.Context, r *report, c *config, all running, holder string) {
 	step := "component " + c.Component.Domain
-	if address := all.ready(); address != "" {
+	address := all.ready()
+	switch {
+	case holder != "" && c.shares():
+		r.ok(step, "in use by %s, which has the lease; its log says for which hosts (stop each posthorn that has the store to try here)", holder)
+		return
+	case address != "":
 		r.ok(step, "in use by the posthorn that listens on %s and is ready; its log says for which hosts (stop it to try here)", address)
 		return
-	}
-	if holder := store.Holder(c.storePath); holder != 0 && len(all) == 0 {
-		r.warn(step, "stop that process to try here, or mend http.listen so that it answers", "not tried: process %d has the store, so it may hold the domain too", holder)
+	case holder != "" && len(all) == 0:
+		r.warn(step, "stop that process to try here, or mend http.listen so that it answers", "not tried: %s has the store, so it may hold the domain too", holder)
 		return
 	}
 	options := c.component(slog.New(slog.DiscardHandler), nil)

@@ -231,7 +231,7 @@ func TestCheckStore(t *testing.T) {
 	t.Run("in use by nobody who answers", func(t *testing.T) {
 		c := made(t)
 		wantFinding(t, look(t, c, nil)[:1], "warning store", "does not answer")
-		got := findings(t, func(r *report) { checkStream(t.Context(), r, c, nil) })
+		got := findings(t, func(r *report) { checkStream(t.Context(), r, c, nil, c.holder()) })
 		wantFinding(t, got, "warning component post.example.com", "not tried")
 	})
 	t.Run("no room", func(t *testing.T) {

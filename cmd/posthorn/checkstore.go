@@ -21,19 +21,23 @@ import (
 const tokensEndSoon = 7 * 24 * time.Hour
 
 // checkStore looks at the database as it is, since the service may be somebody
-// else, who could not open what is made here.
-func checkStore(ctx context.Context, r *report, c *config, all running) {
+// else, who could not open what is made here. It gives who may have the component's
+// stream, as far as the database tells; "": nobody.
+func checkStore(ctx context.Context, r *report, c *config, all running) (holder string) {
 	if !c.keeps() {
 		r.ok("store", "off: nothing is kept while the server is away")
-		return
+		return ""
 	}
 	for address, h := range all {
 		if h.Store == "failing" {
-			r.fail("store", fmt.Errorf("the posthorn that listens on %s cannot write %s", address, c.storePath), "its log says why (messages cannot be kept); most often the disk is full, or a file belongs to another user")
-			return
+			r.fail("store", fmt.Errorf("the posthorn that listens on %s cannot write %s", address, c.storeName()), "its log says why (messages cannot be kept); most often the disk is full, or a file belongs to another user")
+			return c.holder()
 		}
 	}
 	s, err := c.openBeside()
+	if c.shares() {
+		return checkPostgres(ctx, r, c, s, err)
+	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)
@@ -46,14 +50,23 @@ func checkStore(ctx context.Context, r *report, c *config, all running) {
 		reportStore(r, c, all)
 		checkTokens(ctx, r, c, s)
 	}
+	return c.holder()
+}
+
+// holder is the process that has the database's directory.
+func (d database) holder() string {
+	if pid := store.Holder(d.storePath); d.storePath != "" && pid != 0 {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return ""
 }
 
 // reportStore says the worst that can be said of a database that can be read.
 func reportStore(r *report, c *config, all running) {
-	holder := store.Holder(c.storePath)
+	holder := c.holder()
 	text := c.storePath
-	if holder != 0 {
-		text += fmt.Sprintf(", in use by process %d", holder)
+	if holder != "" {
+		text += ", in use by " + holder
 	}
 	free, known := freeBytes(c.storePath)
 	if known {
@@ -65,7 +78,7 @@ func reportStore(r *report, c *config, all running) {
 		r.fail("store", fmt.Errorf("%s: lies on a file system that is read-only", text), "mount it so that it can be written, or set store to a file elsewhere")
 	case stranger != "":
 		r.warn("store", "give it to the user that posthorn runs as: chown "+stranger, "%s: %s belongs to another user than what lies beside it", text, stranger)
-	case holder != 0 && len(all) == 0:
+	case holder != "" && len(all) == 0:
 		r.warn("store", "if that is another posthorn, stop it, or give each a store of its own: a second one does not start", "%s, which does not answer on http.listen", text)
 	case known && free+sizeOf(c.storePath) < int64(c.Delivery.MaxKept):
 		r.warn("store", "make room, or lower delivery.max_kept", "%s, which is less than delivery.max_kept may need", text)

@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/viper"
 
 	"posthorn/auth"
-	"posthorn/internal/lease"
+	"posthorn/internal/secret"
 	"posthorn/internal/store"
 )
 
@@ -120,6 +120,7 @@ func TestArrows(t *testing.T) {
 		"auth":              {"internal/stream", "internal/token"},
 		"component":         {"internal/stream"},
 		"httpapi":           {"internal/render", "internal/token"},
+		"internal/pgtest":   {"internal/xmpptest"},
 		"internal/render":   nil,
 		"internal/delivery": nil,
 		"internal/lease":    nil,
@@ -162,6 +163,8 @@ func TestArrows(t *testing.T) {
 func exported(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	c := load(t, "../../deploy/posthorn.yaml")
+	c.storeURL = secret.New("postgres://db.example.com/posthorn")
+	share := newSharing(&c)
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	files := &certificate{}
 	files.pair.Store(&tls.Certificate{Leaf: &x509.Certificate{}})
@@ -176,13 +179,13 @@ func exported(t *testing.T) *prometheus.Registry {
 	}
 	t.Cleanup(verifier.Close)
 	keeper := store.New(c.store(log, registry))
-	stream, deliverer := c.deliverer(keeper, log, registry)
-	uploads, err := c.uploads(stream, registry)
+	stream, deliverer := c.deliverer(keeper, share, log, registry)
+	share.join(keeper, stream, deliverer, log, registry)
+	uploads, err := c.uploads(slots{stream}, registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.handler(stream, keeper, verifier, deliverer, nil, uploads, log, registry)
-	lease.New(lease.Options{Log: log, Metrics: registry}, nil)
+	c.handler(stream, keeper, share, verifier, deliverer, nil, uploads, log, registry)
 	return registry
 }
 

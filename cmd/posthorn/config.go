@@ -83,9 +83,8 @@ type config struct {
 		Format string `mapstructure:"format"`
 	} `mapstructure:"log"`
 
-	storePath string       // SQLite's file; empty: it is not SQLite
-	storeURL  secret.Value // PostgreSQL's database; empty: it is not PostgreSQL
-	proxies   proxies      // http.trusted_proxies
+	database         // the key store
+	proxies  proxies // http.trusted_proxies
 }
 
 // hostConfig is one entry of auth.hosts.

@@ -21,8 +21,8 @@ const (
 	maxErrands = 64
 )
 
-// places are where files are put, as package upload documents them.
-type places interface {
+// A landlord gives places for files. The package component documents both methods.
+type landlord interface {
 	UploadLimit(ctx context.Context, from message.JID) (int64, error)
 	RequestSlot(ctx context.Context, from message.JID, f message.File) (upload.Slot, error)
 }
@@ -30,18 +30,18 @@ type places interface {
 // errands ask for a place for a file: here, where the stream is, or of the posthorn that
 // has it.
 type errands struct {
-	here places
+	here landlord
 	held func() bool
 	tell func(topic, text string) error
-	busy chan struct{} // holds one for each errand that is done for others
-	done sync.WaitGroup
+	busy chan struct{}  // holds one for each errand that is done for others
+	done sync.WaitGroup // for those
 
 	mu      sync.Mutex
-	waiting map[string]chan answer // by the errand's id; each of capacity 1; guarded by mu
+	waiting map[string]chan place // by the errand's id; each of capacity 1; guarded by mu
 }
 
-func newErrands(here places, held func() bool, tell func(topic, text string) error) *errands {
-	return &errands{here: here, held: held, tell: tell, busy: make(chan struct{}, maxErrands), waiting: make(map[string]chan answer)}
+func newErrands(here landlord, held func() bool, tell func(topic, text string) error) *errands {
+	return &errands{here: here, held: held, tell: tell, busy: make(chan struct{}, maxErrands), waiting: make(map[string]chan place)}
 }
 
 // An errand is a question to the one that has the stream: for a place for a file, or
@@ -52,8 +52,8 @@ type errand struct {
 	File *message.File `json:"file,omitempty"`
 }
 
-// An answer is what came of it.
-type answer struct {
+// A place is what came of it, or why there is none.
+type place struct {
 	ID     string              `json:"id"`
 	Limit  int64               `json:"limit,omitempty"`
 	Slot   upload.Slot         `json:"slot"`
@@ -93,11 +93,11 @@ func (e *errands) RequestSlot(ctx context.Context, from message.JID, f message.F
 }
 
 // ask has the errand done. The error is a *fault.Error.
-func (e *errands) ask(ctx context.Context, q errand) (answer, error) {
+func (e *errands) ask(ctx context.Context, q errand) (place, error) {
 	q.ID = rand.Text()
-	done := make(chan answer, 1)
+	answer := make(chan place, 1)
 	e.mu.Lock()
-	e.waiting[q.ID] = done
+	e.waiting[q.ID] = answer
 	e.mu.Unlock()
 	defer e.forget(q.ID)
 	text, err := json.Marshal(q)
@@ -105,20 +105,20 @@ func (e *errands) ask(ctx context.Context, q errand) (answer, error) {
 		err = e.tell(askTopic, string(text))
 	}
 	if err != nil {
-		return answer{}, fault.Wrap(err, fault.Unavailable, "the posthorn that is connected to the XMPP server cannot be asked for a place for the file: try again").MayPass()
+		return place{}, fault.Wrap(err, fault.Unavailable, "the posthorn that is connected to the XMPP server cannot be asked for a place for the file: try again").MayPass()
 	}
 	timeout := time.NewTimer(errandWait)
 	defer timeout.Stop()
 	select {
-	case a := <-done:
+	case a := <-answer:
 		return a, a.err()
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
-	return answer{}, fault.New(fault.Unavailable, "no posthorn that is connected to the XMPP server answered, and without it there is no place for a file: try again").MayPass()
+	return place{}, fault.New(fault.Unavailable, "no posthorn that is connected to the XMPP server answered, and without it there is no place for a file: try again").MayPass()
 }
 
-func (a *answer) err() error {
+func (a *place) err() error {
 	if a.Fault == nil {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (e *errands) asked(text string) {
 func (e *errands) reply(q errand) {
 	ctx, cancel := context.WithTimeout(context.Background(), errandWait)
 	defer cancel()
-	a := answer{ID: q.ID}
+	a := place{ID: q.ID}
 	var err error
 	if q.File == nil {
 		a.Limit, err = e.here.UploadLimit(ctx, q.From)
@@ -166,12 +166,12 @@ func (e *errands) reply(q errand) {
 	e.send(a)
 }
 
-func (a *answer) fail(f *fault.Error) {
+func (a *place) fail(f *fault.Error) {
 	a.Fault = &failure{Kind: f.Kind.String(), Public: f.Public, Passing: f.Passing, Wait: f.Wait}
 }
 
 // send tells an answer, which may be too long to be told.
-func (e *errands) send(a answer) {
+func (e *errands) send(a place) {
 	a.Header = make(map[string][]string)
 	for name, values := range a.Slot.Header {
 		for _, v := range values {
@@ -183,7 +183,7 @@ func (e *errands) send(a answer) {
 	if e.tell(answerTopic, string(text)) == nil {
 		return
 	}
-	b := answer{ID: a.ID}
+	b := place{ID: a.ID}
 	b.fail(fault.New(fault.Unavailable, "the place that the upload service gave is too long to be told to another posthorn"))
 	text, _ = json.Marshal(b)
 	_ = e.tell(answerTopic, string(text))
@@ -191,14 +191,17 @@ func (e *errands) send(a answer) {
 
 // answered takes what another posthorn answers.
 func (e *errands) answered(text string) {
-	var a answer
+	var a place
 	if json.Unmarshal([]byte(text), &a) != nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if done := e.waiting[a.ID]; done != nil {
-		done <- a
+	if answer := e.waiting[a.ID]; answer != nil {
+		answer <- a
 		delete(e.waiting, a.ID)
 	}
 }
+
+// close waits for what is done for others.
+func (e *errands) close() { e.done.Wait() }

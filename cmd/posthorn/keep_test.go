@@ -217,7 +217,8 @@ func (h *posthorn) drained(t testing.TB) {
 // metric gives the value of a metric without labels.
 func (h *posthorn) metric(t testing.TB, name string) float64 {
 	t.Helper()
-	response, err := http.Get(h.MetricsURL + "/metrics")
+	asking := http.Client{Timeout: 10 * time.Second}
+	response, err := asking.Get(h.MetricsURL + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

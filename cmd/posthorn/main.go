@@ -44,6 +44,8 @@ usage: posthorn [command] [--config FILE]
   token create          let somebody send by a token in place of a password
   token list            print the tokens that there are
   token revoke          end one, or all of an account
+  store copy FROM TO    copy what is kept to another database
+                        (posthorn store --help)
   hook list             print the templates of webhooks
   hook show NAME        print one, to change it in hooks.dir
   hook render NAME      print what it makes of the payload on standard input
@@ -67,10 +69,11 @@ var commands = map[string]command{
 	"outbox":        outbox,
 	"token":         manageTokens,
 	"hook":          hook,
+	"store":         manageStore,
 }
 
 // usages are those of commands that have one of their own.
-var usages = map[string]string{"outbox": outboxUsage, "token": tokenUsage, "hook": hookUsage}
+var usages = map[string]string{"outbox": outboxUsage, "token": tokenUsage, "hook": hookUsage, "store": storeUsage}
 
 // A program is one run of posthorn.
 type program struct {
@@ -126,7 +129,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
 	}
 	switch {
-	case len(positional) > 0 && !slices.Contains([]string{"server-config", "outbox", "token", "hook"}, name):
+	case len(positional) > 0 && !slices.Contains([]string{"server-config", "outbox", "token", "hook", "store"}, name):
 		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
 	case foreignFlag(flags, name) != "":
 		return usageError(stderr, fmt.Sprintf("%s takes no --%s", name, foreignFlag(flags, name)))
@@ -135,7 +138,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	p.args = positional
 	p.config, p.configFile, err = loadConfig(*file, os.Getenv)
-	if err != nil && (name != "hook" || *file != "" || p.configFile != "") { // who only writes templates needs none
+	needless := name == "hook" || name == "store" // who only writes templates, or copies, has none
+	if err != nil && (!needless || *file != "" || p.configFile != "") {
 		fmt.Fprintln(stderr, "posthorn: configuration:")
 		fmt.Fprintln(stderr, err)
 		return exitUsage

@@ -34,8 +34,10 @@ type posthorn struct {
 	*xmpptest.Process
 	URL        string // of the HTTP side, without a path
 	MetricsURL string
-	Config     string   // the file
-	command    []string // what runs it
+	Config     string       // the file
+	command    []string     // what runs it
+	env        []string     // of it, beside ours
+	client     *http.Client // by which it is asked; nil: the default one
 	expected   expectation
 	log        *lines
 }
@@ -70,15 +72,27 @@ func startPosthornBy(t testing.TB, command []string, p *xmpptest.Server, replace
 	t.Helper()
 	listen := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	metrics := fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
-	text := yamlFor(p, listen, metrics)
-	for i := 0; i+1 < len(replacements); i += 2 {
-		if !strings.Contains(text, replacements[i]) {
-			t.Fatalf("the configuration has no %q", replacements[i])
-		}
-		text = strings.ReplaceAll(text, replacements[i], replacements[i+1])
-	}
 	h := &posthorn{URL: "http://" + listen, MetricsURL: "http://" + metrics, Config: filepath.Join(t.TempDir(), "posthorn.yaml"), command: command, expected: expected[p.Name], log: &lines{t: t}}
-	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
+	h.run(t, replaceAll(t, yamlFor(p, listen, metrics), replacements...))
+	return h
+}
+
+// replaceAll puts new texts in the place of old ones, each of which has to be there.
+func replaceAll(t testing.TB, text string, oldAndNew ...string) string {
+	t.Helper()
+	for i := 0; i+1 < len(oldAndNew); i += 2 {
+		if !strings.Contains(text, oldAndNew[i]) {
+			t.Fatalf("there is no %q in\n%s", oldAndNew[i], text)
+		}
+		text = strings.ReplaceAll(text, oldAndNew[i], oldAndNew[i+1])
+	}
+	return text
+}
+
+// run writes the configuration and runs posthorn for the length of the test.
+func (h *posthorn) run(t testing.TB, config string) {
+	t.Helper()
+	if err := os.WriteFile(h.Config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.start(t)
@@ -96,7 +110,6 @@ func startPosthornBy(t testing.TB, command []string, p *xmpptest.Server, replace
 			t.Errorf("a data race in posthorn:\n%s", h.log)
 		}
 	})
-	return h
 }
 
 // start runs the process, the first time and after it has ended, and waits until
@@ -104,7 +117,7 @@ func startPosthornBy(t testing.TB, command []string, p *xmpptest.Server, replace
 func (h *posthorn) start(t testing.TB) {
 	t.Helper()
 	cmd := exec.Command(h.command[0], append(h.command[1:], "serve", "--config", h.Config)...)
-	cmd.Stderr = h.log
+	cmd.Stderr, cmd.Env = h.log, append(os.Environ(), h.env...)
 	var err error
 	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
 		t.Fatal(err)
@@ -112,7 +125,13 @@ func (h *posthorn) start(t testing.TB) {
 	xmpptest.Wait(t, 10*time.Second, "posthorn listens", h.listens)
 }
 
-func (h *posthorn) listens() bool { return xmpptest.Accepts(strings.TrimPrefix(h.URL, "http://")) }
+func (h *posthorn) listens() bool { return xmpptest.Accepts(h.address()) }
+
+// address is host:port.
+func (h *posthorn) address() string {
+	_, address, _ := strings.Cut(h.URL, "://")
+	return address
+}
 
 // ready waits until messages can be sent.
 func (h *posthorn) ready(t testing.TB) *posthorn {
@@ -123,7 +142,7 @@ func (h *posthorn) ready(t testing.TB) *posthorn {
 
 // sends reports whether messages can be sent now, and not only kept.
 func (h *posthorn) sends() bool {
-	response, err := http.Get(h.URL + "/readyz")
+	response, err := h.asking().Get(h.URL + "/readyz")
 	if err != nil {
 		return false
 	}
@@ -132,7 +151,7 @@ func (h *posthorn) sends() bool {
 }
 
 func (h *posthorn) status(path string) int {
-	response, err := http.Get(h.URL + path)
+	response, err := h.asking().Get(h.URL + path)
 	if err != nil {
 		return 0
 	}
@@ -183,11 +202,18 @@ func (h *posthorn) post(path, text string, change func(*http.Request)) (answer, 
 	if change != nil {
 		change(request)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := h.asking().Do(request)
 	if err != nil {
 		return answer{}, err
 	}
 	return read(response)
+}
+
+func (h *posthorn) asking() *http.Client {
+	if h.client == nil {
+		return http.DefaultClient
+	}
+	return h.client
 }
 
 func read(response *http.Response) (answer, error) {

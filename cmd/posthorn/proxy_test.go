@@ -17,17 +17,11 @@ func startNginx(t *testing.T, h *posthorn, dir string) (address string) {
 	t.Helper()
 	address = fmt.Sprintf("127.0.0.1:%d", xmpptest.MustFreePort(t))
 	site := textsIn(t, readPage(t, "docs/operating.md"), "nginx")[0]
-	for old, new := range map[string]string{
-		"listen 443 ssl": "listen " + address + " ssl",
-		"/etc/letsencrypt/live/post.example.org/fullchain.pem": filepath.Join(dir, "cert.pem"),
-		"/etc/letsencrypt/live/post.example.org/privkey.pem":   filepath.Join(dir, "key.pem"),
-		"http://127.0.0.1:5288":                                h.URL,
-	} {
-		if !strings.Contains(site, old) {
-			t.Fatalf("the page has no %q", old)
-		}
-		site = strings.ReplaceAll(site, old, new)
-	}
+	site = replaceAll(t, site,
+		"listen 443 ssl", "listen "+address+" ssl",
+		"/etc/letsencrypt/live/post.example.org/fullchain.pem", filepath.Join(dir, "cert.pem"),
+		"/etc/letsencrypt/live/post.example.org/privkey.pem", filepath.Join(dir, "key.pem"),
+		"http://127.0.0.1:5288", h.URL)
 	var own strings.Builder
 	fmt.Fprintf(&own, "daemon off; user root; pid %s/nginx.pid; error_log stderr; events {}\nhttp {\naccess_log off;\n", dir)
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {

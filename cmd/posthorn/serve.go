@@ -76,11 +76,13 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	defer signal.Stop(renewTemplates)
 	defer signal.Stop(renewCertificate)
 	registry := prometheus.NewRegistry()
-	keeper, err := openStore(c, log, registry)
+	share := newSharing(c)
+	keeper, err := openStore(c, share, log, registry)
 	if err != nil {
 		return err
 	}
-	stream, deliverer := c.deliverer(keeper, log, registry)
+	stream, deliverer := c.deliverer(keeper, share, log, registry)
+	share.join(keeper, stream, deliverer, log, registry)
 	authOptions, err := c.auth(log, registry)
 	if err != nil {
 		return err
@@ -89,22 +91,28 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	if keeper != nil {
 		authOptions.Tokens = keeper
 	}
+	share.authOptions(&authOptions)
 	verifier, err := auth.New(authOptions)
 	if err != nil {
 		return err
 	}
 	defer verifier.Close()
+	live, places := stream.Run, landlord(slots{stream})
+	if share != nil {
+		share.verifier = verifier
+		live, places = share.run, share.errands
+	}
 	files, err := openCertificate(c, log)
 	if err != nil {
 		return err
 	}
 	measure(registry, files)
 	hooks := openHooks(c.Hooks.Dir, log)
-	uploads, err := c.uploads(stream, registry)
+	uploads, err := c.uploads(places, registry)
 	if err != nil {
 		return err
 	}
-	servers, err := openServers(c, files, log, c.handler(stream, keeper, verifier, deliverer, hooks, uploads, log, registry), registry)
+	servers, err := openServers(c, files, log, c.handler(stream, keeper, share, verifier, deliverer, hooks, uploads, log, registry), registry)
 	if err != nil {
 		return err
 	}
@@ -118,9 +126,9 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 		defer start(keeper.Run)()
 	}
 	_ = deliverer.Open(ctx) // a store that fails is said in the log, and tried again
-	defer start(stream.Run)()
+	defer start(live)()
 	defer start(deliverer.Run)()
-	return live(ctx, servers, stream.Alive, log)
+	return answerAll(ctx, servers, share.leave, stream.Alive, log)
 }
 
 // onHangup gives a channel that tells of each SIGHUP; one that waits stands for all.
@@ -132,11 +140,13 @@ func onHangup() chan os.Signal {
 
 // openStore opens the store, nil where the configuration has none. One that fails
 // may recover; one that another process has is a mistake.
-func openStore(c *config, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
+func openStore(c *config, share *sharing, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
 	if !c.keeps() {
 		return nil, nil
 	}
-	s := store.New(c.store(log, registry))
+	options := c.store(log, registry)
+	share.storeOptions(&options)
+	s := store.New(options)
 	if err := s.Open(); errors.Is(err, store.ErrInUse) {
 		return nil, err
 	}
@@ -145,26 +155,30 @@ func openStore(c *config, log *slog.Logger, registry *prometheus.Registry) (*sto
 
 // deliverer makes what decides about messages, and the stream that it gives them
 // to.
-func (c *config) deliverer(keeper *store.Store, log *slog.Logger, registry *prometheus.Registry) (*component.Component, *delivery.Delivery) {
+func (c *config) deliverer(keeper *store.Store, share *sharing, log *slog.Logger, registry *prometheus.Registry) (*component.Component, *delivery.Delivery) {
 	var d *delivery.Delivery
 	options := c.component(log, registry)
 	options.Changed = func() { d.StreamChanged() }
 	if keeper != nil {
 		options.Commands = c.commands(keeper, log)
 	}
+	share.componentOptions(&options)
 	stream := component.New(options)
+	deliveryOptions := c.delivery(stream, log, registry)
+	share.deliveryOptions(&deliveryOptions)
 	if keeper == nil {
-		d = delivery.New(c.delivery(stream, log, registry), stream, nil)
+		d = delivery.New(deliveryOptions, stream, nil)
 	} else {
-		d = delivery.New(c.delivery(stream, log, registry), stream, keeper)
+		d = delivery.New(deliveryOptions, stream, keeper)
 	}
 	return stream, d
 }
 
 // handler makes what answers requests.
-func (c *config) handler(stream *component.Component, keeper *store.Store, verifier *auth.Verifier, d *delivery.Delivery, hooks *render.Set, uploads *upload.Uploader, log *slog.Logger, registry *prometheus.Registry) http.Handler {
+func (c *config) handler(stream *component.Component, keeper *store.Store, share *sharing, verifier *auth.Verifier, d *delivery.Delivery, hooks *render.Set, uploads *upload.Uploader, log *slog.Logger, registry *prometheus.Registry) http.Handler {
 	options := c.httpapi(stream, keeper, log, registry)
 	options.Hooks = hooks
+	share.httpOptions(&options)
 	if uploads != nil {
 		options.Uploads = uploads
 	}
@@ -214,9 +228,9 @@ func openServers(c *config, files *certificate, log *slog.Logger, api http.Handl
 	return append(servers, newServer(l, mux, log)), nil
 }
 
-// live answers requests until ctx ends or a listener fails, and then those that are
-// in flight.
-func live(ctx context.Context, servers []*server, alive func() bool, log *slog.Logger) error {
+// answerAll answers requests until ctx ends or a listener fails, then those that come before
+// leave returns, and those that are in flight.
+func answerAll(ctx context.Context, servers []*server, leave func(), alive func() bool, log *slog.Logger) error {
 	serving, ctx := errgroup.WithContext(ctx)
 	debug.FreeOSMemory() // starting has used some that is not needed any more
 	for _, s := range servers {
@@ -228,6 +242,7 @@ func live(ctx context.Context, servers []*server, alive func() bool, log *slog.L
 		<-ctx.Done()
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 		log.Info("stopping")
+		leave()
 		return stopAll(servers)
 	})
 	return serving.Wait()

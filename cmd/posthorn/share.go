@@ -12,6 +12,7 @@ import (
 
 	"posthorn/auth"
 	"posthorn/component"
+	"posthorn/httpapi"
 	"posthorn/internal/delivery"
 	"posthorn/internal/lease"
 	"posthorn/internal/message"
@@ -30,10 +31,10 @@ const (
 // silence is how long the XMPP server may not answer where posthorns share a database:
 // one that is cut off from it has to notice, give its lease up and let another connect
 // within ten seconds.
-const silence = 6 * time.Second
+const silence = 5 * time.Second
 
-// A sharing is what a posthorn has that shares its database with others. All of it is
-// immutable once serve has built everything.
+// A sharing is what a posthorn has that shares its database with others. It is immutable
+// once serve has built everything. The nil sharing is that of a posthorn that does not.
 type sharing struct {
 	name     string // of this posthorn, since it was started
 	lease    *lease.Lease
@@ -42,11 +43,12 @@ type sharing struct {
 	delivery *delivery.Delivery
 	verifier *auth.Verifier
 	errands  *errands
+	farewell farewell
 }
 
 // newSharing gives nil where the database is this posthorn's alone.
 func newSharing(c *config) *sharing {
-	if !c.shares() {
+	if c.storeURL.Empty() {
 		return nil
 	}
 	host, _ := os.Hostname()
@@ -55,6 +57,9 @@ func newSharing(c *config) *sharing {
 
 // storeOptions lets the store say what it hears.
 func (s *sharing) storeOptions(o *store.Options) {
+	if s == nil {
+		return
+	}
 	o.Name = s.name
 	o.Arrived = func(sender message.JID, seq int64) { s.delivery.Arrived(sender, seq) }
 	o.Settled = func(seqs []int64) { s.delivery.Settled(seqs) }
@@ -91,18 +96,11 @@ func (s *sharing) guessed(account message.JID, network string) {
 	_ = s.keeper.Tell(guessTopic, string(text))
 }
 
-// openLease makes the lease, once the store and the stream are there.
-func (s *sharing) openLease(log *slog.Logger, metrics prometheus.Registerer) {
-	s.lease = lease.New(lease.Options{
-		Name:    s.name,
-		Stream:  func() string { return s.stream.State().String() },
-		Log:     log,
-		Metrics: metrics,
-	}, s.keeper)
-}
-
 // componentOptions keeps the stream silent without the lease.
 func (s *sharing) componentOptions(o *component.Options) {
+	if s == nil {
+		return
+	}
 	o.May = func() bool { return s.lease.Held() }
 	o.Patience = silence
 	changed := o.Changed
@@ -110,19 +108,64 @@ func (s *sharing) componentOptions(o *component.Options) {
 }
 
 func (s *sharing) deliveryOptions(o *delivery.Options) {
+	if s == nil {
+		return
+	}
 	o.Term = func() int64 { return s.lease.Term() }
 	o.Flows = func() bool { return s.lease.Stream() == component.Up.String() }
+}
+
+func (s *sharing) authOptions(o *auth.Options) {
+	if s == nil {
+		return
+	}
+	o.Keeping = func() bool { return s.lease.Stream() != component.Up.String() }
+	o.Guessed = s.guessed
+}
+
+// httpOptions tells of the stream of whoever has it. Without the database nothing is
+// accepted.
+func (s *sharing) httpOptions(o *httpapi.Options) {
+	if s == nil {
+		return
+	}
+	o.Stream = s.lease.Stream
+	o.Ready = s.farewell.ready(func() bool { return s.keeper.Failure() == nil })
+	o.Role = s.role
+}
+
+// join takes what the sharing needs of the others, before any of them runs.
+func (s *sharing) join(keeper *store.Store, stream *component.Component, d *delivery.Delivery, log *slog.Logger, metrics prometheus.Registerer) {
+	if s == nil {
+		return
+	}
+	s.keeper, s.stream, s.delivery = keeper, stream, d
+	s.lease = lease.New(lease.Options{
+		Name:    s.name,
+		Stream:  func() string { return stream.State().String() },
+		Log:     log,
+		Metrics: metrics,
+	}, keeper)
+	s.errands = newErrands(slots{stream}, s.lease.Held, keeper.Tell)
 }
 
 // run has the stream while this posthorn has the lease. What has become of messages is
 // written before the lease is another's, unless everything stops: then it is by now.
 func (s *sharing) run(ctx context.Context) {
+	defer s.errands.close()
 	s.lease.Run(ctx, func(held context.Context) {
 		s.stream.Run(held)
 		if ctx.Err() == nil {
 			s.delivery.Land()
 		}
 	})
+}
+
+// leave lets others know that this posthorn stops, before it takes no more requests.
+func (s *sharing) leave() {
+	if s != nil {
+		s.farewell.say()
+	}
 }
 
 // role is what this posthorn is among those that share its database.

@@ -143,3 +143,9 @@ func refusedAlike(t *testing.T, p *xmpptest.Server, n int) {
 		t.Error("the medians are half a step apart or more")
 	}
 }
+
+func TestLongClusterUpgrade(t *testing.T) { clusterUpgrade(t, 10) }
+
+func TestLongClusterFaults(t *testing.T) {
+	clusterFaults(t, func(f mishap) (times int, lasts time.Duration) { return f.often, f.lasts })
+}

@@ -19,42 +19,45 @@ const (
 	systemState  = "/var/lib/posthorn"
 )
 
+// A database is where things are kept: SQLite's file, PostgreSQL's database, or nowhere.
+type database struct {
+	storePath string       // empty: it is not SQLite's
+	storeURL  secret.Value // empty: it is not PostgreSQL's
+}
+
 // findStore reads the key store.
 func (c *config) findStore(getenv func(string) string, found *mistakes) {
 	var err error
-	if c.storePath, c.storeURL, err = readStore(c.Store.Reveal(), getenv); err != nil {
+	if c.database, err = readStore(c.Store.Reveal(), getenv); err != nil {
 		found.add("store", "%v", err)
 	}
 }
 
-// keeps reports whether there is a database.
-func (c *config) keeps() bool { return c.storePath != "" || !c.storeURL.Empty() }
-
-// readStore tells which database is meant, if one is: a file of SQLite's, or one of
-// PostgreSQL's. The error repeats nothing of what was written, which may hold a password.
-func readStore(written string, getenv func(string) string) (path string, at secret.Value, err error) {
+// readStore tells which database is meant, if one is. The error repeats nothing of what
+// was written, which may hold a password.
+func readStore(written string, getenv func(string) string) (d database, err error) {
 	file, isFile := strings.CutPrefix(written, "sqlite:")
 	switch {
 	case written == "":
 	case isFile && file != "":
-		path = file
+		d.storePath = file
 	case written == defaultStore:
 		var dir string
 		dir, err = stateDirectory(getenv)
-		path = filepath.Join(dir, databaseName)
+		d.storePath = filepath.Join(dir, databaseName)
 	case strings.HasPrefix(written, "postgres://"), strings.HasPrefix(written, "postgresql://"):
 		if err = checkURL(written); err == nil {
-			at = secret.New(written)
+			d.storeURL = secret.New(written)
 		}
 	case strings.Contains(written, "://"):
 		err = errors.New("names a database that posthorn does not know: it " + howStore)
 	default:
 		err = errors.New(howStore)
 	}
-	return path, at, err
+	return d, err
 }
 
-const howStore = "has to be sqlite, sqlite:/path/to/file, postgres://user@host/database, or empty"
+const howStore = "has to be sqlite, sqlite:/path/to/file or postgres://user@host/database; where it is empty, nothing is kept"
 
 // checkURL finds what keeps a URL from naming a database, as far as that is seen without
 // asking PostgreSQL. What net/url says of a mistake shows parts of the password.
@@ -73,18 +76,31 @@ func checkURL(written string) error {
 	return nil
 }
 
-// storeName is the database as people are shown it: a URL without what may be a secret.
-func (c *config) storeName() string {
-	u, err := url.Parse(c.storeURL.Reveal())
-	if c.storeURL.Empty() || err != nil {
-		return c.storePath
+// keeps reports whether there is a database.
+func (d database) keeps() bool { return d.storePath != "" || d.shares() }
+
+// shares reports whether other posthorns may have the database too.
+func (d database) shares() bool { return !d.storeURL.Empty() }
+
+// storeName is the database as people are shown it: of a URL, what can be no secret.
+func (d database) storeName() string {
+	u, err := url.Parse(d.storeURL.Reveal())
+	if !d.shares() || err != nil {
+		return d.storePath
 	}
 	return "postgres://" + u.Host + u.Path
 }
 
+// storeOptions say to package store where the database is.
+func (d database) storeOptions() store.Options {
+	return store.Options{Path: d.storePath, URL: d.storeURL.Reveal()}
+}
+
 // openBeside opens the database beside the service, which may be running meanwhile.
-func (c *config) openBeside() (*store.Store, error) {
-	s := store.New(store.Options{Path: c.storePath, Beside: true})
+func (d database) openBeside() (*store.Store, error) {
+	o := d.storeOptions()
+	o.Beside = true
+	s := store.New(o)
 	return s, s.Open()
 }
 

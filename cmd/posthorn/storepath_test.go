@@ -36,8 +36,8 @@ func TestReadStore(t *testing.T) {
 		"postgres://one:1,two:2/x":   "postgres://one:1,two:2/x",
 		"postgres:///x?host=/run/pg": "postgres:///x?host=/run/pg",
 	} {
-		path, at, err := readStore(written, getenv)
-		got := path + at.Reveal()
+		d, err := readStore(written, getenv)
+		got := d.storePath + d.storeURL.Reveal()
 		if err != nil {
 			got = "error: " + err.Error()
 		}

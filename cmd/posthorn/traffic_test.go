@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -46,18 +45,23 @@ var (
 type traffic struct {
 	h     *posthorn
 	pause time.Duration
-	dies  bool // posthorn does, now and then
+	dies  bool   // posthorn does, now and then
+	label string // tells its texts from those of other traffic
 	stop  context.CancelFunc
 	wait  sync.WaitGroup
 
 	mu      sync.Mutex
 	answers map[string]answered // by text
+	counts  map[int]int         // of those, by status
+	marked  time.Time           // when mark was called
+	back    time.Duration       // from then to the first 201 to a request that was made since; 0: none yet
 }
 
-// An answered is what was said to one request.
+// An answered is what was said to one request, and when.
 type answered struct {
-	status int // 0: nothing
-	id     string
+	status   int // 0: nothing
+	id       string
+	from, to time.Time
 }
 
 var justMe = []string{"me@example.com"}
@@ -77,9 +81,9 @@ func startTraffic(t *testing.T, h *posthorn, clients int, pause time.Duration, s
 
 func (tr *traffic) start(t *testing.T, clients int, senders []string, sorts ...sending) {
 	ctx, stop := context.WithCancel(t.Context())
-	tr.stop, tr.answers = stop, make(map[string]answered)
+	tr.stop, tr.answers, tr.counts = stop, make(map[string]answered), make(map[int]int)
 	for c := range clients {
-		name := fmt.Sprintf("%s %d", senders[c%len(senders)], c)
+		name := fmt.Sprintf("%s %s%d", senders[c%len(senders)], tr.label, c)
 		tr.wait.Go(func() { tr.client(ctx, t, name, sorts) })
 	}
 	t.Cleanup(tr.finish)
@@ -96,6 +100,7 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 				sort = s
 			}
 		}
+		began := time.Now()
 		a, err := tr.h.post(sort.path, sort.make(text), func(r *http.Request) {
 			r.Header.Set("Content-Type", sort.contentType)
 			r.SetBasicAuth(sender, password)
@@ -104,7 +109,7 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 			}
 		})
 		if err != nil && tr.dies {
-			tr.note(text, answered{})
+			tr.note(text, answered{from: began})
 			_ = xmpptest.Poll(ctx, tr.h.listens)
 			continue
 		}
@@ -115,7 +120,7 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 		if !slices.Contains(sort.may, a.status) || a.status == http.StatusCreated && a.Status != tr.h.expected.local {
 			t.Errorf("%s to %s was answered %d %s", text, sort.path, a.status, a.raw)
 		}
-		tr.note(text, answered{a.status, a.ID})
+		tr.note(text, answered{status: a.status, id: a.ID, from: began})
 		if a.status >= http.StatusInternalServerError {
 			_ = xmpptest.Poll(ctx, tr.h.sends)
 		}
@@ -125,17 +130,39 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 func (tr *traffic) note(text string, a answered) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	a.to = time.Now()
 	tr.answers[text] = a
+	tr.counts[a.status]++
+	if a.status == http.StatusCreated && tr.back == 0 && a.from.After(tr.marked) {
+		tr.back = a.to.Sub(tr.marked)
+	}
+}
+
+// mark begins a measurement of how long messages do not get through.
+func (tr *traffic) mark() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.marked, tr.back = time.Now(), 0
+}
+
+// through waits until one does that was sent since mark, and says how long that was.
+func (tr *traffic) through(t *testing.T) (back time.Duration) {
+	t.Helper()
+	xmpptest.Wait(t, time.Minute, "a message gets through", func() bool {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		back = tr.back
+		return back > 0
+	})
+	return back
 }
 
 // count is how many requests were answered with one of the statuses so far.
 func (tr *traffic) count(statuses ...int) (n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	for a := range maps.Values(tr.answers) {
-		if slices.Contains(statuses, a.status) {
-			n++
-		}
+	for _, status := range statuses {
+		n += tr.counts[status]
 	}
 	return n
 }

@@ -25,7 +25,7 @@ func (s slots) RequestSlot(ctx context.Context, from message.JID, f message.File
 // uploads makes what uploads files, nil where none are sent. A host's upload service may
 // have a certificate of the authority that its XMPP server has, or one that everybody
 // knows.
-func (c *config) uploads(stream *component.Component, metrics prometheus.Registerer) (*upload.Uploader, error) {
+func (c *config) uploads(places landlord, metrics prometheus.Registerer) (*upload.Uploader, error) {
 	if c.HTTP.MaxFile == 0 {
 		return nil, nil
 	}
@@ -43,7 +43,7 @@ func (c *config) uploads(stream *component.Component, metrics prometheus.Registe
 		}
 		options.Roots[h.Domain] = pool
 	}
-	return upload.New(options, slots{stream}), nil
+	return upload.New(options, places), nil
 }
 
 // spoolDir is where files are while they are under way: the directory that the

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"posthorn/internal/message"
+	"posthorn/internal/store"
+)
+
+// checkPostgres looks at a database in PostgreSQL, which openBeside has opened or not.
+// It gives the posthorn that has the lease.
+func checkPostgres(ctx context.Context, r *report, c *config, s *store.Store, err error) (holder string) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.ok("store", "%s: its tables will be made when the service starts", c.storeName())
+		return ""
+	case err != nil:
+		r.fail("store", err, "try psql with the same URL: is PostgreSQL running and reachable, is there such a role and database, and does pg_hba.conf let it in?")
+		return ""
+	}
+	defer start(s.Run)()
+	server, err := s.Server(ctx)
+	if err != nil {
+		r.fail("store", err, "see PostgreSQL's log")
+		return ""
+	}
+	reportPostgres(ctx, r, c, s, server)
+	checkTokens(ctx, r, c, s)
+	lease, err := s.ReadLease(ctx)
+	if err != nil {
+		r.fail("lease", err, "see what is said of the store")
+		return ""
+	}
+	return reportLease(r, lease)
+}
+
+// reportPostgres says what there is, and what could lose it or show it to others.
+func reportPostgres(ctx context.Context, r *report, c *config, s *store.Store, server store.Server) {
+	text := c.storeName() + ", " + server.Version
+	if piles, _, err := s.Tally(ctx); err == nil {
+		kept := 0
+		for _, p := range piles {
+			kept += p.Count
+		}
+		text += fmt.Sprintf(", %d messages wait there", kept)
+	}
+	risks := server.Risks
+	if isOpen(c.storeURL.Reveal(), os.Getenv("PGSSLMODE")) {
+		risks = append(slices.Clone(risks), "the connection may be without TLS: add sslmode=verify-full to its URL, and sslrootcert where the authority is your own")
+	}
+	for _, risk := range risks {
+		what, hint, _ := strings.Cut(risk, ": ")
+		r.warn("store", hint, "%s: %s", c.storeName(), what)
+	}
+	if len(risks) == 0 {
+		r.ok("store", "%s", text)
+	}
+}
+
+// isOpen reports whether a connection to another machine may be one that others can read,
+// or answer: without sslmode, PostgreSQL's clients take TLS where it is offered.
+func isOpen(at, mode string) bool {
+	u, err := url.Parse(at)
+	if err != nil {
+		return false
+	}
+	query := u.Query()
+	if query.Has("sslmode") {
+		mode = query.Get("sslmode")
+	}
+	host := u.Hostname()
+	if query.Has("host") {
+		host = query.Get("host")
+	}
+	ip := net.ParseIP(host)
+	here := host == "" || host == "localhost" || host[0] == '/' || ip != nil && ip.IsLoopback()
+	return !here && !slices.Contains([]string{"require", "verify-ca", "verify-full"}, mode)
+}
+
+// reportLease says who sends for all that share the database, and gives its name.
+func reportLease(r *report, lease message.Lease) (holder string) {
+	switch {
+	case lease.Term == 0:
+		r.ok("lease", "no posthorn has had the stream yet")
+	case lease.Left <= 0 && lease.Holder == "":
+		r.ok("lease", "no posthorn has the stream: the last one has given it back")
+	case lease.Left <= 0:
+		r.ok("lease", "no posthorn has the stream: %s had it, until %s ago", lease.Holder, (-lease.Left).Round(time.Second))
+	case lease.Stream != "up":
+		r.warn("lease", "its log says why; another one that can connect takes the lease within seconds", "%s has it, and its stream is %s", lease.Holder, cmp.Or(lease.Stream, "not known yet"))
+		return lease.Holder
+	default:
+		r.ok("lease", "%s has the stream, which is up, for another %s", lease.Holder, lease.Left.Round(time.Millisecond))
+		return lease.Holder
+	}
+	return ""
+}
