@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/viper"
 
+	"posthorn/internal/pgtest"
 	"posthorn/internal/xmpptest"
 )
 
@@ -166,8 +167,9 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestPrometheus: Debian's, configured as the documentation says, scrapes posthorn, takes
-// the alerts, and has an answer to every question of the dashboard.
+// TestPrometheus: Debian's, configured as the documentation says, scrapes two posthorns
+// that share a database, has an answer to every question of the dashboard, and takes the
+// alerts, none of which is about to fire: not because one of the two has no stream.
 func TestPrometheus(t *testing.T) {
 	p := prosodyWithUsers(t, xmpptest.Options{})
 	pair, err := p.CA.Issue("posthorn.example.com")
@@ -178,11 +180,14 @@ func TestPrometheus(t *testing.T) {
 	if err := xmpptest.WriteCertificate(pair, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")); err != nil {
 		t.Fatal(err)
 	}
-	h := startPosthorn(t, p, "http:\n", fmt.Sprintf("http:\n  tls: {cert_file: %s/cert.pem, key_file: %s/key.pem}\n", dir, dir),
-		`store: ""`, fmt.Sprintf("store: %q", "sqlite:"+filepath.Join(dir, "posthorn.db")))
-	asked := startPrometheus(t, h)
-	xmpptest.Wait(t, 20*time.Second, "Prometheus has seen the stream up", func() bool {
-		return len(asked.query(t, `up{job="posthorn"} == 1 and on (instance) posthorn_component_up == 1 and on (instance) count_over_time(up[1m]) > 5`)) == 1
+	replacements := []string{
+		"http:\n", fmt.Sprintf("http:\n  tls: {cert_file: %s/cert.pem, key_file: %s/key.pem}\n", dir, dir),
+		`store: ""`, fmt.Sprintf("store: %q", pgtest.Start(t, pgtest.Options{}).NewDatabase(t)),
+	}
+	asked := startPrometheus(t, startPosthorn(t, p, replacements...), startPosthorn(t, p, replacements...))
+	xmpptest.Wait(t, 20*time.Second, "Prometheus has seen one with the stream, and one that stands by", func() bool {
+		const seen = `up{job="posthorn"} == 1 and on (instance) count_over_time(up[1m]) > 5`
+		return len(asked.query(t, seen)) == 2 && len(asked.query(t, seen+` and on (instance) posthorn_component_up == 1 and on (instance) posthorn_lease_held == 1`)) == 1
 	})
 	for _, panel := range panels(t) {
 		for _, target := range panel.Targets {
@@ -192,31 +197,14 @@ func TestPrometheus(t *testing.T) {
 			}
 		}
 	}
-	xmpptest.Wait(t, 10*time.Second, "every rule was evaluated", func() bool {
-		var rules struct {
-			Groups []struct {
-				Rules []struct{ Name, Health, LastError, State string }
-			}
-		}
-		asked.get(t, "/api/v1/rules", &rules)
-		ok := 0
-		for _, r := range rules.Groups[0].Rules {
-			if r.Health == "err" || r.State == "firing" {
-				t.Fatalf("%s: %s %s", r.Name, r.State, r.LastError)
-			}
-			if r.Health == "ok" {
-				ok++
-			}
-		}
-		return ok == len(alerts(t))
-	})
+	asked.wantQuiet(t)
 }
 
 // A prometheusServer is Debian's, with the configuration that the documentation has.
 type prometheusServer struct{ url string }
 
-// startPrometheus runs it for the length of the test.
-func startPrometheus(t *testing.T, h *posthorn) prometheusServer {
+// startPrometheus runs it for the length of the test, to watch those.
+func startPrometheus(t *testing.T, watched ...*posthorn) prometheusServer {
 	t.Helper()
 	page := readText(t, "../../docs/operating.md")
 	config := regexp.MustCompile("(?ms)^```yaml\n(# /etc/prometheus/prometheus.yml\n.*?)^```$").FindStringSubmatch(page)
@@ -227,8 +215,12 @@ func startPrometheus(t *testing.T, h *posthorn) prometheusServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var targets []string
+	for _, h := range watched {
+		targets = append(targets, strings.TrimPrefix(h.MetricsURL, "http://"))
+	}
 	text := config[1]
-	for _, r := range [][2]string{{"/etc/prometheus/posthorn.yaml", rules}, {"localhost:9288", strings.TrimPrefix(h.MetricsURL, "http://")}} {
+	for _, r := range [][2]string{{"/etc/prometheus/posthorn.yaml", rules}, {"localhost:9288", strings.Join(targets, `", "`)}} {
 		if strings.Count(text, r[0]) != 1 {
 			t.Fatalf("the configuration has no %s", r[0])
 		}
@@ -264,6 +256,34 @@ func (p prometheusServer) query(t *testing.T, expr string) []any {
 	var data struct{ Result []any }
 	p.get(t, "/api/v1/query?query="+url.QueryEscape(expr), &data)
 	return data.Result
+}
+
+// wantQuiet waits until every rule was evaluated and none is about to fire.
+func (p prometheusServer) wantQuiet(t *testing.T) {
+	t.Helper()
+	var states []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("rules that are not quiet: %q", states)
+		}
+	}()
+	xmpptest.Wait(t, 10*time.Second, "every rule is quiet", func() bool {
+		var rules struct {
+			Groups []struct {
+				Rules []struct{ Name, Health, LastError, State string }
+			}
+		}
+		p.get(t, "/api/v1/rules", &rules)
+		states = nil
+		for _, group := range rules.Groups {
+			for _, r := range group.Rules {
+				if r.Health != "ok" || r.State != "inactive" {
+					states = append(states, r.Name+": "+r.State+" "+r.Health+" "+r.LastError)
+				}
+			}
+		}
+		return len(rules.Groups) == 1 && len(states) == 0
+	})
 }
 
 // get reads what the API answers; nothing while it is not ready.
