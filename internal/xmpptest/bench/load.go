@@ -21,6 +21,7 @@ const answerTimeout = 20 * time.Second
 // where they lie.
 type load struct {
 	address     string
+	addresses   []string // of several, connection i goes to the i-th, and so on around; nil: to address
 	connections int
 	requests    [][]byte // connection i sends the i-th, and so on around
 	status      string   // what every answer must be
@@ -67,7 +68,11 @@ func (l *load) run(ctx context.Context, span time.Duration) (t tally, sent int, 
 // another.
 func (l *load) connect(ctx context.Context) (clients []*client, err error) {
 	for i := range l.connections {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", l.address)
+		address := l.address
+		if l.addresses != nil {
+			address = l.addresses[i%len(l.addresses)]
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return clients, err
 		}

@@ -53,6 +53,7 @@ var measurements = []struct {
 	{"e", passwords},
 	{"f", footprint},
 	{"g", kept},
+	{"h", shared},
 }
 
 func main() {

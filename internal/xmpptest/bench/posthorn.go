@@ -22,8 +22,9 @@ const readyTimeout = 30 * time.Second
 type posthorn struct {
 	*xmpptest.Process
 	dir     string
-	address string // host:port
-	metrics string // host:port
+	env     []string // what differs from the configuration
+	address string   // host:port
+	metrics string   // host:port
 	started time.Duration
 }
 
@@ -47,8 +48,8 @@ auth:
 
 // startPosthorn runs the binary and waits until it can send: beside the server
 // at that component address, with p to check the passwords.
-func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Server) (h *posthorn, err error) {
-	h = &posthorn{}
+func startPosthorn(ctx context.Context, binary, component string, p *xmpptest.Server, env ...string) (h *posthorn, err error) {
+	h = &posthorn{env: env}
 	if h.dir, err = os.MkdirTemp("", "posthorn-bench-"); err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (h *posthorn) serve(ctx context.Context, binary string, keeping bool) error
 			cmd.Env = append(cmd.Env, variable)
 		}
 	}
-	cmd.Env = append(cmd.Env, "STATE_DIRECTORY="+h.dir)
+	cmd.Env = append(append(cmd.Env, "STATE_DIRECTORY="+h.dir), h.env...)
 	began := time.Now()
 	if h.Process, err = xmpptest.StartProcess(cmd); err != nil {
 		return err

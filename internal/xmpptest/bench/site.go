@@ -78,7 +78,7 @@ func openSite(ctx context.Context, binary string) (s *site, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.prosody, err = xmpptest.Open(xmpptest.Options{Extra: rawComponent}); err != nil {
+	if s.prosody, err = xmpptest.Open(xmpptest.Options{Extra: rawComponent + sharedComponent}); err != nil {
 		return s, err
 	}
 	if s.inbox, err = openInbox(ctx, &s.prosody.Server); err != nil {
