@@ -288,8 +288,8 @@ func (d *Delivery) line(a *account, to message.JID, n int) {
 // lookAt lets the outbox look at a record, if that is in line. The caller holds
 // mu.
 func (d *Delivery) lookAt(r *message.Record) {
-	if a := d.accounts[r.From]; a != nil && r.State == message.Queued {
-		d.lookFrom(a, r.Seq)
+	if r.State == message.Queued && (d.accounts[r.From] != nil || d.shared()) {
+		d.lookFrom(d.account(r.From), r.Seq)
 	}
 }
 
@@ -312,8 +312,10 @@ func (d *Delivery) leavePage(a *account) {
 
 // reload counts anew what is kept.
 func (d *Delivery) reload(ctx context.Context) error {
-	d.steady.Lock()
-	defer d.steady.Unlock()
+	if !d.shared() { // others write at any time: a count is never exact, and nobody waits for it
+		d.steady.Lock()
+		defer d.steady.Unlock()
+	}
 	piles, last, err := d.keeper.Tally(ctx)
 	if err != nil {
 		return err

@@ -137,9 +137,7 @@ func (d *Delivery) recount(s *settlement) {
 		return
 	}
 	if d.shared() { // what it counts for is known to who accepted it
-		if s.State == message.Queued {
-			d.lookFrom(d.account(s.From), s.Seq)
-		}
+		d.lookAt(&s.Record)
 		return
 	}
 	if s.State.Pending() {

@@ -115,14 +115,15 @@ func storm(t *testing.T, seed uint64, posts int) {
 	if w.disk.shared = w.shared; w.shared {
 		w.disk.spread = w.spread
 		w.disk.held = func() bool { return w.chance(100) }
-	} else if w.below(2) == 0 {
+	}
+	if w.below(2) == 0 {
 		w.disk.latency = func() time.Duration {
 			if w.birth.Load() {
 				return 0
 			}
 			return time.Duration(w.below(int(20 * time.Millisecond)))
 		}
-	} else { // reload waits for who writes, and a bubble's clock does not wait for a lock
+	} else if !w.shared { // reload waits for who writes, and a bubble's clock does not wait for a lock
 		w.admins = w.below(20)
 	}
 	w.disk.refuse = func() bool { return !w.birth.Load() && w.chance(w.failures) }
