@@ -108,6 +108,12 @@ type Query struct {
 	Limit  int       // at most so many
 }
 
+// A Line is what one sender has in line, after some Seq.
+type Line struct {
+	From  JID
+	After int64
+}
+
 // A Pile is how many records of one sender, recipient and state there are.
 type Pile struct {
 	From, To JID

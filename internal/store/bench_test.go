@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,91 @@ func BenchmarkPut(b *testing.B) {
 	for _, producers := range []int{1, 16, 128} {
 		b.Run(fmt.Sprint("producers=", producers), func(b *testing.B) { benchmarkPut(b, b.TempDir()+"/a.db", producers) })
 		b.Run(fmt.Sprint("postgres/producers=", producers), func(b *testing.B) { benchmarkPut(b, schema(b), producers) })
+	}
+}
+
+// BenchmarkCycle is what it costs to keep, claim and settle a message, for one instance
+// that does all of it, and for one that settles what another has kept.
+func BenchmarkCycle(b *testing.B) {
+	for _, producers := range []int{1, 16, 128} {
+		b.Run(fmt.Sprint("alone/producers=", producers), func(b *testing.B) { benchmarkCycle(b, 1, producers) })
+		b.Run(fmt.Sprint("two/producers=", producers), func(b *testing.B) { benchmarkCycle(b, 2, producers) })
+	}
+}
+
+func benchmarkCycle(b *testing.B, instances, producers int) {
+	at := schema(b)
+	l := newLines()
+	leader, _ := runningWith(b, Options{URL: at, Name: "leader", Arrived: func(sender message.JID, _ int64) { l.look(sender) }})
+	accepts := leader
+	if instances > 1 {
+		accepts, _ = instance(b, at, "other")
+	}
+	if _, taken, err := leader.TakeLease(b.Context(), "leader", time.Hour); err != nil || !taken {
+		b.Fatal(err)
+	}
+	var settling sync.WaitGroup
+	settling.Go(func() { l.settleAll(b, leader) })
+	var last atomic.Int64
+	began := time.Now()
+	inParallel(b, producers, func() {
+		r := []message.Record{benchRecord(last.Add(1))}
+		if _, err := accepts.Put(b.Context(), r, func() {}); err != nil {
+			b.Error(err)
+		}
+		if accepts == leader {
+			l.look(r[0].From)
+		}
+	})
+	eventually(b, "all is settled", func() bool {
+		left, err := leader.Select(b.Context(), message.Query{Open: true, Limit: 1})
+		return err == nil && len(left) == 0
+	})
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "settled/s")
+	close(l.due)
+	settling.Wait()
+}
+
+// lines are those of the senders of benchRecord that are to be looked at.
+type lines struct {
+	due chan message.JID
+	is  sync.Map // of senders that are in due
+}
+
+func newLines() *lines { return &lines{due: make(chan message.JID, 100)} }
+
+func (l *lines) look(sender message.JID) {
+	if _, due := l.is.LoadOrStore(sender, true); !due {
+		l.due <- sender
+	}
+}
+
+// settleAll claims and settles what is in line, until due is closed.
+func (l *lines) settleAll(b *testing.B, s *Store) {
+	for sender := range l.due {
+		turn := []message.Line{{From: sender}}
+		for len(l.due) > 0 {
+			turn = append(turn, message.Line{From: <-l.due})
+		}
+		for _, line := range turn {
+			l.is.Delete(line.From)
+		}
+		records, more, err := s.ClaimLines(b.Context(), 1, turn, 128)
+		if err != nil {
+			b.Error(err)
+		}
+		var changes []message.Change
+		for i := range records {
+			if more[i] {
+				l.look(turn[i].From)
+			}
+			for _, r := range records[i] {
+				changes = append(changes, message.Change{Before: message.Queued, Record: in(r, message.State(message.Delivered), time.Now().UnixNano()), Under: 1})
+			}
+		}
+		if len(changes) > 0 {
+			settle(b, s, changes...)
+		}
 	}
 }
 

@@ -16,74 +16,132 @@ var ErrLost = errors.New("store: another instance has the lease")
 // claimLimit bounds a claim.
 const claimLimit = 5 * time.Second
 
-// Claim gives the records that q means, each marked as claimed under that term of the
-// lease on the stream, in the order of Seq, and whether there may be more. ErrLost where
-// the lease has another term.
+// Claim is ClaimLines for one line: that of q.
+func (s *Store) Claim(ctx context.Context, term int64, q message.Query) (records []message.Record, more bool, err error) {
+	lines, mores, err := s.ClaimLines(ctx, term, []message.Line{{From: q.From, After: q.After}}, q.Limit)
+	if err != nil {
+		return nil, false, err
+	}
+	return lines[0], mores[0], nil
+}
+
+// ClaimLines gives for each line what is next in it, at most so many records, in the order of
+// Seq, each marked as claimed under that term of the lease on the stream; and whether there
+// may be more. No two lines are of one sender. ErrLost where the lease has another term.
 //
 // It waits for nobody and for no disk. Where a record is locked by somebody else, it gives
 // those before it, so that none overtakes it. A claim that a crash forgets harms nothing:
 // its stream has ended too, or it is made again.
-func (s *Store) Claim(ctx context.Context, term int64, q message.Query) (records []message.Record, more bool, err error) {
+func (s *Store) ClaimLines(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
 	lost := false
 	err = s.ask(ctx, claimLimit, readersOf, func(c *connection) (err error) {
-		records, more, lost, err = c.claim(term, q)
+		if records, more, err = c.engine.claim(c, term, lines, limit); err != nil || slices.ContainsFunc(records, func(line []message.Record) bool { return len(line) > 0 }) {
+			return err
+		}
+		is, err := c.number(`SELECT coalesce((SELECT term FROM leases WHERE name = 'stream'), 0)`)
+		lost = err == nil && is != term
 		return err
 	})
 	if lost {
-		err = ErrLost
+		return nil, nil, ErrLost
 	}
 	return records, more, err
 }
 
-func (c *connection) claim(term int64, q message.Query) (records []message.Record, more, lost bool, err error) {
-	text, args := claiming(term, q)
-	rows, err := c.query(c.engine.spell(text), args...)
+// claimLine is a claim of one line, for an engine that has one writer.
+const claimLine = `UPDATE messages SET term = $1
+	WHERE seq IN (SELECT seq FROM messages WHERE sender = $2 AND seq > $3 AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4)
+		AND EXISTS (SELECT 1 FROM leases WHERE name = 'stream' AND term = $1)
+	RETURNING ` + columns
+
+func claimSQLite(c *connection, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
+	for _, line := range lines {
+		rows, err := c.query(claimLine, term, string(line.From), line.After, limit)
+		if err != nil {
+			return nil, nil, err
+		}
+		claimed, err := scan(rows)
+		if err != nil {
+			return nil, nil, err
+		}
+		slices.SortFunc(claimed, bySeq)
+		records, more = append(records, claimed), append(more, len(claimed) == limit)
+	}
+	return records, more, nil
+}
+
+// claimLines is a claim of many lines. A page of each is read before it is locked, so that
+// it can be told what of it could not be. That a record is still in line is said in a way
+// of which no index knows, or PostgreSQL, while it takes the table for an empty one, would
+// read all that is in line for each.
+const claimLines = `WITH lines AS MATERIALIZED (SELECT * FROM unnest($2::text[], $3::bigint[]) AS lines (sender, after)),
+		page AS MATERIALIZED (SELECT next.* FROM lines CROSS JOIN LATERAL
+			(SELECT seq, sender FROM messages WHERE sender = lines.sender AND seq > lines.after AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4) AS next),
+		free AS MATERIALIZED (SELECT seq FROM messages WHERE seq IN (SELECT seq FROM page) FOR UPDATE SKIP LOCKED),
+		claimed AS (UPDATE messages SET term = $1
+			WHERE seq IN (SELECT seq FROM free) AND state || '' = 'queued' AND term <= $1
+				AND EXISTS (SELECT 1 FROM leases WHERE name = 'stream' AND term = $1)
+			RETURNING ` + columns + `)
+	SELECT * FROM claimed UNION ALL
+	SELECT seq, sender, '', '', NULL, CASE WHEN seq IN (SELECT seq FROM free) THEN '` + isGone + `' ELSE '` + isLocked + `' END, 0, '', '', 0, 0, 0, '', '', 0, 0, 0
+		FROM page WHERE seq NOT IN (SELECT seq FROM claimed)`
+
+// What stands in the place of the state of what was not claimed.
+const (
+	isGone   = "gone"   // it is not in line any more
+	isLocked = "locked" // somebody else has it in hand
+)
+
+func claimPostgres(c *connection, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
+	senders, afters, place := make([]string, len(lines)), make([]int64, len(lines)), make(map[message.JID]int)
+	for i, line := range lines {
+		senders[i], afters[i], place[line.From] = string(line.From), line.After, i
+	}
+	rows, err := c.query(claimLines, term, senders, afters, limit)
 	if err != nil {
-		return nil, false, false, err
+		return nil, nil, err
 	}
-	var page, missing int64
-	if records, err = scan(rows, &page, &missing); err != nil {
-		return nil, false, false, err
+	all, err := scan(rows)
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(records) == 0 {
-		more, lost, err = c.noneClaimed(term, q)
-		return nil, more, lost, err
+	slices.SortFunc(all, bySeq)
+	pages := make([]page, len(lines))
+	for i := range all {
+		pages[place[all[i].From]].add(&all[i])
 	}
-	slices.SortFunc(records, func(a, b message.Record) int { return cmp.Compare(a.Seq, b.Seq) })
-	if missing != 0 {
-		records = slices.DeleteFunc(records, func(r message.Record) bool { return r.Seq > missing })
+	waits := false
+	for i := range pages {
+		p := &pages[i]
+		records, more = append(records, p.records), append(more, p.cut || p.size == limit)
+		waits = waits || p.cut && len(p.records) == 0
 	}
-	return records, missing != 0 || page == int64(q.Limit), false, nil
+	if waits {
+		sleep(c.ctx, lockedWait)
+	}
+	return records, more, nil
 }
 
-// claiming writes a claim as SQL. The page is read before it is locked; what of it could
-// not be locked ends it.
-func claiming(term int64, q message.Query) (string, []any) {
-	page, args := selectionOf("seq", q, term)
-	return `WITH page AS MATERIALIZED (` + page + `),
-			line AS MATERIALIZED (SELECT seq FROM messages WHERE seq IN (SELECT seq FROM page) AND state = 'queued' FOR UPDATE SKIP LOCKED)
-		UPDATE messages SET term = $1 WHERE term <= $1 AND seq IN (SELECT seq FROM line)
-			AND EXISTS (SELECT 1 FROM leases WHERE name = 'stream' AND term = $1)
-		RETURNING ` + columns + `, (SELECT count(*) FROM page), (SELECT coalesce(min(seq), 0) FROM page WHERE seq NOT IN (SELECT seq FROM line))`, args
+// A page is what is next in one line.
+type page struct {
+	records []message.Record
+	size    int
+	cut     bool // it ends before something that is locked
 }
 
-// noneClaimed finds out why nothing was claimed. What is first may be locked: it waits a
-// moment for that.
-func (c *connection) noneClaimed(term int64, q message.Query) (more, lost bool, err error) {
-	is, err := c.number(`SELECT coalesce((SELECT term FROM leases WHERE name = 'stream'), 0)`)
-	if err != nil || is != term {
-		return false, err == nil, err
+func (p *page) add(r *message.Record) {
+	p.size++
+	switch {
+	case r.State == isLocked:
+		p.cut = true
+	case r.State != isGone && !p.cut:
+		p.records = append(p.records, *r)
 	}
-	there, args := selectionOf("1", q)
-	n, err := c.number(c.engine.spell(`SELECT count(*) FROM (`+there+`) AS line`), args...)
-	if err != nil || n == 0 {
-		return false, false, err
-	}
-	sleep(c.ctx, lockedWait)
-	return true, false, nil
 }
 
-// lockedWait is how long who claims waits for a lock on what is first: a commit's time.
+func bySeq(a, b message.Record) int { return cmp.Compare(a.Seq, b.Seq) }
+
+// lockedWait is how long who claims waits where what is first is locked: a commit's time.
 const lockedWait = 5 * time.Millisecond
 
 func sleep(ctx context.Context, t time.Duration) {
@@ -98,14 +156,19 @@ func sleep(ctx context.Context, t time.Duration) {
 // StopWaiting notes of those records that are pending that nobody waits for their
 // outcome any more, so that none becomes message.Failed, and gives all as they are then.
 func (s *Store) StopWaiting(ctx context.Context, seqs []int64) (records []message.Record, err error) {
-	q := message.Query{Seqs: seqs}
 	err = s.commitOnce(ctx, func(c *connection) error {
-		inner, args := selectionOf("seq", q)
-		if _, err := c.exec(c.engine.spell(`UPDATE messages SET waits = 0 WHERE `+open+` AND waits <> 0 AND seq IN (`+inner+`)`), args...); err != nil {
+		text, list := c.engine.stopping(seqs)
+		if _, err := c.exec(text, list); err != nil {
 			return err
 		}
-		records, err = c.find(q)
+		records, err = c.find(message.Query{Seqs: seqs})
 		return err
 	})
 	return records, err
+}
+
+// stopping writes StopWaiting as SQL, and its argument.
+func (e *engine) stopping(seqs []int64) (string, any) {
+	those, list := e.among(1, seqs)
+	return `UPDATE messages SET waits = 0 WHERE ` + those + ` AND waits <> 0 AND state || '' IN ('queued', 'waiting', 'unconfirmed')`, list
 }

@@ -66,10 +66,35 @@ func testClaim(t *testing.T, at string) {
 	}
 }
 
+// TestClaimLines: many lines are claimed at once, each by itself.
+func TestClaimLines(t *testing.T) { each(t, testClaimLines) }
+
+func testClaimLines(t *testing.T, at string) {
+	s, _ := running(t, at)
+	mustPut(t, s, record(1, me, a, "x"), record(2, other, a, "x"), record(3, me, b, "x"), record(4, other, a, "x"), record(5, other, a, "x"))
+	lines := []message.Line{{From: other, After: 2}, {From: "nobody@example.com"}, {From: me}}
+	if _, _, err := s.ClaimLines(t.Context(), 1, lines, 2); !errors.Is(err, ErrLost) {
+		t.Errorf("without a lease: %v", err)
+	}
+	lead(t, s, 1)
+	for limit, wantMore := range map[int][]bool{1: {true, false, true}, 2: {true, false, true}, 3: {false, false, false}} {
+		records, more, err := s.ClaimLines(t.Context(), 1, lines, limit)
+		want := [][]int64{[]int64{4, 5}[:min(2, limit)], nil, []int64{1, 3}[:min(2, limit)]}
+		if diff := cmp.Diff(wantMore, more); err != nil || diff != "" {
+			t.Error(limit, err, diff)
+		}
+		for i := range want {
+			if diff := cmp.Diff(want[i], seqs(records[i])); diff != "" {
+				t.Error(limit, diff)
+			}
+		}
+	}
+}
+
 // TestClaimGap: a claim ends before what somebody else has in hand, and there is more.
 func TestClaimGap(t *testing.T) {
 	s, _ := running(t, schema(t))
-	mustPut(t, s, record(0, me, a, "x"), record(0, me, a, "x"), record(0, me, a, "x"), record(0, me, a, "x"))
+	mustPut(t, s, record(0, me, a, "x"), record(0, me, a, "x"), record(0, me, a, "x"), record(0, me, a, "x"), record(0, other, a, "x"))
 	lead(t, s, 1)
 	for _, c := range []struct {
 		name, locked string
@@ -92,9 +117,12 @@ func TestClaimGap(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer tx.Rollback()
-			claimed, more, err := s.Claim(t.Context(), 1, message.Query{From: me, State: message.Queued, Limit: 10})
-			if diff := cmp.Diff(c.want, seqs(claimed)); err != nil || diff != "" || more != c.more {
+			claimed, more, err := s.ClaimLines(t.Context(), 1, []message.Line{{From: other}, {From: me}}, 10)
+			if diff := cmp.Diff(c.want, seqs(claimed[1])); err != nil || diff != "" || more[1] != c.more {
 				t.Error(err, more, diff)
+			}
+			if len(claimed[0]) != 1 || more[0] {
+				t.Error("another's line is concerned:", more, seqs(claimed[0]))
 			}
 		})
 	}

@@ -8,21 +8,25 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"posthorn/internal/message"
 )
 
 // An engine is in what one kind of database differs from another. Immutable after New.
 type engine struct {
-	name    string            // of the database, for a person: nothing in it is secret
-	words   *strings.Replacer // makes its SQL of ours
-	begin   string            // a transaction
-	writers int               // goroutines that commit
-	limit   time.Duration     // of what one transaction takes; 0: as long as it takes
-	idle    time.Duration     // after which it is seen to whether it still works; 0: never
+	name    string                                                 // of the database, for a person: nothing in it is secret
+	words   *strings.Replacer                                      // makes its SQL of ours
+	among   func(n int, seqs []int64) (condition string, list any) // on seq, with the argument $n
+	begin   string                                                 // a transaction
+	writers int                                                    // goroutines that commit
+	limit   time.Duration                                          // of what one transaction takes; 0: as long as it takes
+	idle    time.Duration                                          // after which it is seen to whether it still works; 0: never
 
 	open func(*Store) (*database, error)
 	// together commits writes that put and settle in few statements; nil: they are done
 	// one after another, as all others are.
 	together func(*connection, []*write) error
+	claim    func(c *connection, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
 	changed  func(context.Context, *Store) (bool, error)
 	judge    func(error) verdict
 	explain  func(error) string // what a person can do about it; "": what the error says

@@ -53,6 +53,7 @@ func settings() map[string]string {
 		"tcp_keepalives_count":                "3",
 		"tcp_user_timeout":                    "10000", // milliseconds
 		"enable_seqscan":                      "off",
+		"enable_bitmapscan":                   "off",
 		"enable_hashjoin":                     "off",
 		"enable_mergejoin":                    "off",
 		"jit":                                 "off",
@@ -70,14 +71,17 @@ func postgres(opts Options) engine {
 		name: Redact(opts.URL),
 		words: strings.NewReplacer(
 			" INTEGER", " BIGINT", " BLOB", " BYTEA", " TEXT ", ` TEXT COLLATE "C" `,
-			"now_ns()", "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint",
-			"SELECT value FROM json_each(", "SELECT value::bigint FROM json_array_elements_text("),
+			"now_ns()", "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint"),
+		among: func(n int, seqs []int64) (string, any) {
+			return fmt.Sprintf("seq = ANY ($%d::bigint[])", n), seqs
+		},
 		begin:    `BEGIN`,
 		writers:  writers,
 		limit:    pgLimit,
 		idle:     pgIdle,
 		open:     p.open,
 		together: together,
+		claim:    claimPostgres,
 		changed:  changedPostgres,
 		judge:    judgePostgres,
 		explain:  explainPostgres,
@@ -85,15 +89,18 @@ func postgres(opts Options) engine {
 }
 
 // Redact gives what may be shown of a database's URL: neither user nor password, nor
-// parameters, among which passwords may be.
+// parameters, among which passwords may be; and where a password could stand anywhere,
+// nothing.
 func Redact(url string) string {
 	scheme, rest, found := strings.Cut(url, "://")
 	if !found {
 		return "no URL"
 	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	rest, _, _ = strings.Cut(rest, "?")
-	return scheme + "://" + rest
+	rest, parameters, _ := strings.Cut(rest, "?")
+	if strings.Contains(parameters, "@") {
+		return scheme + "://…"
+	}
+	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
 // A pg is a PostgreSQL database that can be opened again and again.
@@ -124,7 +131,7 @@ func (p *pg) prepare(s *Store) (*database, error) {
 		readers = 1
 	}
 	return &database{
-		writers: pool(config, s.engine.writers, nil),
+		writers: pool(config, s.engine.writers, map[string]string{"plan_cache_mode": "force_generic_plan"}),
 		readers: pool(config, readers, map[string]string{"synchronous_commit": "off", "statement_timeout": milliseconds(countLimit)}),
 		notes:   pool(config, 1, map[string]string{"synchronous_commit": "off"}),
 		leases:  pool(config, 1, map[string]string{"statement_timeout": brief, "lock_timeout": brief}),

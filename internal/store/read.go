@@ -13,9 +13,9 @@ import (
 
 // Select gives the records that a query means, as they are on disk.
 func (s *Store) Select(ctx context.Context, q message.Query) (records []message.Record, err error) {
-	text, args := selection(q)
+	text, args := s.engine.selection(q)
 	err = s.read(ctx, func(ctx context.Context, readers *sql.DB) error {
-		rows, err := readers.QueryContext(ctx, s.engine.spell(text), args...)
+		rows, err := readers.QueryContext(ctx, text, args...)
 		if err != nil {
 			return err
 		}
@@ -61,8 +61,8 @@ func (s *Store) readOnce(ctx context.Context, d *database, do func(context.Conte
 
 // find is Select for who writes.
 func (c *connection) find(q message.Query) ([]message.Record, error) {
-	text, args := selection(q)
-	rows, err := c.query(c.engine.spell(text), args...)
+	text, args := c.engine.selection(q)
+	rows, err := c.query(text, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +73,9 @@ func (c *connection) find(q message.Query) ([]message.Record, error) {
 const columns = "seq, sender, recipient, id, content, state, attempts, code, detail, expires, wake, size, scope, digest, accepted, term, waits"
 
 // selection writes q as SQL.
-func selection(q message.Query) (string, []any) { return selectionOf(columns, q) }
-
-// selectionOf writes q as SQL that gives those columns, args being those of what stands
-// before it.
-func selectionOf(columns string, q message.Query, args ...any) (string, []any) {
+func (e *engine) selection(q message.Query) (string, []any) {
 	var conditions []string
+	var args []any
 	where := func(condition string, value any) {
 		args = append(args, value)
 		conditions = append(conditions, fmt.Sprintf("%s $%d", condition, len(args)))
@@ -94,9 +91,8 @@ func selectionOf(columns string, q message.Query, args ...any) (string, []any) {
 		where("scope <> '' AND scope =", q.Scope)
 	}
 	if q.Seqs != nil {
-		seqs, _ := json.Marshal(q.Seqs) // numbers can be encoded
-		where("seq IN (SELECT value FROM json_each(", string(seqs))
-		conditions[len(conditions)-1] += "))"
+		condition, list := e.among(len(args)+1, q.Seqs)
+		conditions, args = append(conditions, condition), append(args, list)
 	}
 	if q.After != 0 {
 		where("seq >", q.After)

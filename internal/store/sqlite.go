@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,14 +21,21 @@ import (
 func sqlite(path string) engine {
 	return engine{
 		name:    path,
-		words:   strings.NewReplacer("now_ns()", "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)", " FOR UPDATE SKIP LOCKED", "", "CREATE SEQUENCE messages_seq;", ""),
+		words:   strings.NewReplacer("now_ns()", "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)", "CREATE SEQUENCE messages_seq;", "", "ALTER TABLE messages SET (fillfactor = 50);", ""),
+		among:   amongSQLite,
 		begin:   `BEGIN IMMEDIATE`,
 		writers: 1,
 		open:    openSQLite,
+		claim:   claimSQLite,
 		changed: changedSQLite,
 		judge:   judgeSQLite,
 		explain: explainSQLite,
 	}
+}
+
+func amongSQLite(n int, seqs []int64) (string, any) {
+	list, _ := json.Marshal(seqs) // numbers can be encoded
+	return fmt.Sprintf("seq IN (SELECT value FROM json_each($%d))", n), string(list)
 }
 
 // openSQLite opens the database, and makes its file where there is none. The lock stays

@@ -386,6 +386,9 @@ func (c *connection) change(change *message.Change, content []byte) (applied boo
 // beyond is the newest time of a final record of which there are too many.
 const beyond = `SELECT coalesce((SELECT wake FROM messages WHERE NOT ` + open + ` ORDER BY wake DESC LIMIT 1 OFFSET $1), 0)`
 
+// forgetting removes some final records whose time is over.
+const forgetting = `DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE wake <= $1 AND NOT ` + open + ` ORDER BY wake LIMIT $2)`
+
 // maxForgotten bounds what one transaction removes, and with it how long it keeps
 // others from writing.
 const maxForgotten = 1024
@@ -412,5 +415,5 @@ func (c *connection) forgetRecords(now time.Time, keep int) (removed int64, err 
 	if err != nil {
 		return 0, err
 	}
-	return c.exec(`DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE wake <= $1 AND NOT `+open+` ORDER BY wake LIMIT $2)`, max(until, now.UnixNano()), maxForgotten)
+	return c.exec(forgetting, max(until, now.UnixNano()), maxForgotten)
 }
