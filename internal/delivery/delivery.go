@@ -68,7 +68,7 @@ type keeper interface {
 	Put(ctx context.Context, records []message.Record, numbered func()) (earlier []message.Record, err error)
 	Settle(ctx context.Context, changes []message.Change) (applied []bool, err error)
 	Select(ctx context.Context, q message.Query) ([]message.Record, error)
-	Claim(ctx context.Context, term int64, q message.Query) (records []message.Record, more bool, err error)
+	ClaimLines(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
 	StopWaiting(ctx context.Context, seqs []int64) ([]message.Record, error)
 	Forget(ctx context.Context, now time.Time, keep int) (removed int, err error)
 	Tally(ctx context.Context) (piles []message.Pile, last int64, err error)
@@ -105,7 +105,6 @@ type Delivery struct {
 	loaded   bool                     // the accounts are those of the keeper
 	kept     int64                    // bytes of what is pending, of everybody
 	accounts map[message.JID]*account // by sender, of those who have something pending
-	page     *account                 // whose page the outbox has in hand; nil: it is not the line any more
 	flights  map[int64]struct{}       // Seq of the records that the stream has
 	watchers map[int64]*watcher       // by Seq
 	settled  []settlement             // to be written, in this order

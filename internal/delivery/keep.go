@@ -17,6 +17,7 @@ type account struct {
 
 	// What the outbox knows.
 	look     bool      // there may be something behind cursor
+	inHand   bool      // the page that was begun last is the line still
 	cursor   int64     // all in line up to this Seq is on the stream
 	newcomer int64     // the smallest Seq that came into line since the page in hand was begun
 	resume   time.Time // the stream would not take more: not before
@@ -305,9 +306,7 @@ func (d *Delivery) lookFrom(a *account, seq int64) {
 // leavePage lets the outbox read the line of an account anew before it hands over
 // more of it. The caller holds mu.
 func (d *Delivery) leavePage(a *account) {
-	if a.look = true; d.page == a {
-		d.page = nil
-	}
+	a.look, a.inHand = true, false
 }
 
 // reload counts anew what is kept.
@@ -325,7 +324,7 @@ func (d *Delivery) reload(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.accounts
-	d.accounts, d.page, d.kept = make(map[message.JID]*account), nil, 0
+	d.accounts, d.kept = make(map[message.JID]*account), 0
 	d.inLine.Store(0)
 	for _, p := range piles {
 		if p.State.Pending() {

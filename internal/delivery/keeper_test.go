@@ -33,12 +33,12 @@ type table struct {
 	fails     map[string]bool // methods that fail now, by name; "*": all that write
 
 	// Changed by set; each may be nil.
-	latency  func() time.Duration                      // before and after a method does its work
-	refuse   func() bool                               // fails a write by chance
-	selected func([]message.Record)                    // is told of what Select gives, before that returns
-	putting  func(rs []message.Record)                 // is told of what Put will commit, before it does
-	held     func() bool                               // the last record of a claim is somebody else's for the moment
-	spread   func(k *memory, changed []message.Record) // tells others
+	latency  func() time.Duration                                  // before and after a method does its work
+	refuse   func() bool                                           // fails a write by chance
+	selected func([]message.Record)                                // is told of what Select gives, before that returns
+	putting  func(rs []message.Record)                             // is told of what Put will commit, before it does
+	held     func() bool                                           // the last record of a claim is somebody else's for the moment
+	spread   func(k *memory, again bool, changed []message.Record) // tells others, again of what was there before
 }
 
 // An original is what names a message.Original.
@@ -63,11 +63,11 @@ func (k *memory) die() *memory {
 func (k *memory) another() *memory { return &memory{table: k.table} }
 
 // tell tells other posthorns what k has committed. The caller holds mu.
-func (k *memory) tell(changed ...message.Record) {
+func (k *memory) tell(again bool, changed ...message.Record) {
 	if k.spread == nil {
 		return
 	}
-	go k.spread(k, slices.Clone(changed))
+	go k.spread(k, again, slices.Clone(changed))
 }
 
 var errDisk = errors.New("memory: no space")
@@ -141,7 +141,7 @@ func (k *memory) Put(_ context.Context, records []message.Record, numbered func(
 		r.Message = stored(r.Message)
 		k.records[r.Seq] = r
 	}
-	k.tell(records...)
+	k.tell(false, records...)
 	return nil, nil
 }
 
@@ -168,7 +168,7 @@ func (k *memory) Settle(_ context.Context, changes []message.Change) (applied []
 	for _, c := range changes {
 		done := k.settle(c)
 		if applied = append(applied, done); done {
-			k.tell(k.records[c.Seq])
+			k.tell(true, k.records[c.Seq])
 		}
 	}
 	return applied, nil
@@ -201,28 +201,32 @@ func (k *table) beside(changes ...message.Change) {
 	}
 }
 
-// Claim is Select for the one that leads. It may stop before a record that somebody else
-// has in hand.
-func (k *memory) Claim(_ context.Context, term int64, q message.Query) (found []message.Record, more bool, err error) {
+// ClaimLines gives the one that leads what is next in lines. It may stop before a record that
+// somebody else has in hand.
+func (k *memory) ClaimLines(_ context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
 	if err := k.begin("Claim", true); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	defer k.pause()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.dead || term != k.term {
-		return nil, false, errors.New("memory: another leads")
+		return nil, nil, errors.New("memory: another leads")
 	}
-	found = k.find(q)
-	if more = len(found) == q.Limit; k.held != nil && k.held() && len(found) > 0 {
-		found, more = found[:len(found)-1], true
+	for _, l := range lines {
+		found := k.find(message.Query{From: l.From, State: message.Queued, After: l.After, Limit: limit})
+		full := len(found) == limit
+		if k.held != nil && k.held() && len(found) > 0 {
+			found, full = found[:len(found)-1], true
+		}
+		for i := range found {
+			r := k.records[found[i].Seq]
+			r.Term, found[i].Term = term, term
+			k.records[r.Seq] = r
+		}
+		records, more = append(records, found), append(more, full)
 	}
-	for i := range found {
-		r := k.records[found[i].Seq]
-		r.Term, found[i].Term = term, term
-		k.records[r.Seq] = r
-	}
-	return found, more, nil
+	return records, more, nil
 }
 
 func (k *memory) StopWaiting(_ context.Context, seqs []int64) ([]message.Record, error) {

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"posthorn/internal/fault"
@@ -41,11 +42,11 @@ func (d *Delivery) drain(ctx context.Context) {
 // turn gives each sender with something in line a page. It reports whether there
 // may be more.
 func (d *Delivery) turn(ctx context.Context) (more bool) {
-	for _, sender := range d.ready() {
+	for senders := range slices.Chunk(d.ready(), d.atOnce()) {
 		if ctx.Err() != nil || !d.opts.Up() {
 			return false
 		}
-		if d.handPage(ctx, sender) {
+		if d.handPages(ctx, senders) {
 			more = true
 		}
 	}
@@ -68,19 +69,38 @@ func (d *Delivery) ready() (senders []message.JID) {
 	return senders
 }
 
-// handPage hands over the next records of a sender. It reports whether there may
-// be more.
-func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool) {
-	page, after := d.startPage(sender)
-	if page == nil {
+// A page is what is next in a sender's line.
+type page struct {
+	message.Line
+	account *account
+	records []message.Record
+	more    bool // there may be more behind it, or it has to be looked at again
+}
+
+// handPages hands over the next records of senders. It reports whether there may be
+// more.
+func (d *Delivery) handPages(ctx context.Context, senders []message.JID) (more bool) {
+	pages := d.startPages(senders)
+	if len(pages) == 0 {
 		return false
 	}
-	records, more, err := d.readPage(ctx, message.Query{From: sender, State: message.Queued, After: after, Limit: pageLength})
-	if err != nil {
-		d.rest(sender, lookAgain)
+	if err := d.readPages(ctx, pages); err != nil {
+		for i := range pages {
+			d.rest(pages[i].From, lookAgain)
+		}
 		return false
 	}
-	for i := range records {
+	for i := range pages {
+		if d.handPage(ctx, &pages[i]) {
+			more = true
+		}
+	}
+	return more
+}
+
+// handPage is handPages for one that is read.
+func (d *Delivery) handPage(ctx context.Context, p *page) (more bool) {
+	for i := range p.records {
 		select {
 		case d.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -88,7 +108,7 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 		if ctx.Err() != nil {
 			return false
 		}
-		submitted, goOn := d.submit(page, &records[i])
+		submitted, goOn := d.submit(p.account, &p.records[i])
 		if !submitted {
 			<-d.slots
 		}
@@ -96,22 +116,24 @@ func (d *Delivery) handPage(ctx context.Context, sender message.JID) (more bool)
 			return true
 		}
 	}
-	if more {
-		d.lookOn(sender)
+	if p.more {
+		d.lookOn(p.From)
 	}
-	return more
+	return p.more
 }
 
-// startPage gives the account of a sender, and where its next page begins. What
-// comes to be in line after it sets look again.
-func (d *Delivery) startPage(sender message.JID) (page *account, after int64) {
+// startPages gives where the next pages of senders begin. What comes to be in line after
+// that sets look again.
+func (d *Delivery) startPages(senders []message.JID) (pages []page) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.page = d.accounts[sender]; d.page == nil {
-		return nil, 0
+	for _, sender := range senders {
+		if a := d.accounts[sender]; a != nil {
+			a.look, a.newcomer, a.inHand = false, math.MaxInt64, true
+			pages = append(pages, page{Line: message.Line{From: sender, After: a.cursor}, account: a})
+		}
 	}
-	d.page.look, d.page.newcomer = false, math.MaxInt64
-	return d.page, d.page.cursor
+	return pages
 }
 
 func (d *Delivery) lookOn(sender message.JID) {
@@ -130,18 +152,18 @@ func (d *Delivery) rest(sender message.JID, wait time.Duration) {
 	}
 }
 
-// submit hands over one record of a page. goOn is false where the page is not the
-// line any more, or the stream takes no more. Holding mu, it cannot overtake what
+// submit hands over one record of an account's page. goOn is false where the page is not
+// the line any more, or the stream takes no more. Holding mu, it cannot overtake what
 // comes back from the stream.
-func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn bool) {
+func (d *Delivery) submit(a *account, r *message.Record) (submitted, goOn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.page != page || r.Seq > page.newcomer || d.shared() && r.Term != d.opts.Term() {
+	if d.accounts[r.From] != a || !a.inHand || r.Seq > a.newcomer || d.shared() && r.Term != d.opts.Term() {
 		return false, false
 	}
 	_, flies := d.flights[r.Seq]
 	if flies || !time.Now().Before(r.Expires) {
-		page.cursor = r.Seq
+		a.cursor = r.Seq
 		return false, true
 	}
 	d.prepare(r)
@@ -150,14 +172,14 @@ func (d *Delivery) submit(page *account, r *message.Record) (submitted, goOn boo
 	})
 	if err == nil {
 		d.flights[r.Seq] = struct{}{}
-		page.cursor = r.Seq
+		a.cursor = r.Seq
 		return true, true
 	}
 	if d.refused(r, err) {
-		page.cursor = r.Seq
+		a.cursor = r.Seq
 		return false, true
 	}
-	page.look, page.resume = true, time.Now().Add(restAfter(fault.Of(err)))
+	a.look, a.resume = true, time.Now().Add(restAfter(fault.Of(err)))
 	return false, false
 }
 

@@ -42,14 +42,40 @@ func (d *Delivery) patient(records []message.Record) bool {
 	return d.opts.Up()
 }
 
-// readPage gives what is next in a line, and where there are several makes it this one's.
-// more is whether there is more behind it, or has to be looked again.
-func (d *Delivery) readPage(ctx context.Context, q message.Query) (records []message.Record, more bool, err error) {
-	if !d.shared() {
-		records, err = d.keeper.Select(ctx, q)
-		return records, len(records) == q.Limit, err
+const (
+	// maxLines is how many lines are claimed at once: a claim is a way to the database and
+	// back, however many they are.
+	maxLines = 64
+	// maxClaimed bounds what is claimed at once, unless there are many lines.
+	maxClaimed = 2 * window
+)
+
+// atOnce is how many lines are read at once.
+func (d *Delivery) atOnce() int {
+	if d.shared() {
+		return maxLines
 	}
-	return d.keeper.Claim(ctx, d.opts.Term(), q)
+	return 1
+}
+
+// readPages reads what is next in lines, and where there are several posthorns makes it
+// this one's.
+func (d *Delivery) readPages(ctx context.Context, pages []page) (err error) {
+	if !d.shared() {
+		p := &pages[0]
+		p.records, err = d.keeper.Select(ctx, message.Query{From: p.From, State: message.Queued, After: p.After, Limit: pageLength})
+		p.more = len(p.records) == pageLength
+		return err
+	}
+	lines := make([]message.Line, len(pages))
+	for i := range pages {
+		lines[i] = pages[i].Line
+	}
+	records, more, err := d.keeper.ClaimLines(ctx, d.opts.Term(), lines, min(pageLength, maxClaimed/len(lines)))
+	for i := range records {
+		pages[i].records, pages[i].more = records[i], more[i]
+	}
+	return err
 }
 
 // begun reports whether all is written that has become of what was on an earlier stream

@@ -26,7 +26,7 @@ func newPair(t *testing.T) *pair {
 	p.flows.Store(true)
 	k := newMemory()
 	k.shared, k.term = true, 1
-	k.spread = func(from *memory, changed []message.Record) {
+	k.spread = func(from *memory, _ bool, changed []message.Record) {
 		for _, h := range []*house{p.leader, p.standby} {
 			if h.keeper != from && !p.deaf.Load() {
 				hear(&life{house: h}, changed)

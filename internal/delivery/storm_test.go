@@ -226,7 +226,7 @@ func (w *weather) next() {
 
 // spread tells the others what one has written, sooner or later, or not at all: then
 // others may pass what was put back in line.
-func (w *weather) spread(k *memory, changed []message.Record) {
+func (w *weather) spread(k *memory, again bool, changed []message.Record) {
 	w.mu.Lock()
 	lives := slices.Clone(w.lives)
 	w.mu.Unlock()
@@ -235,7 +235,7 @@ func (w *weather) spread(k *memory, changed []message.Record) {
 		case l.keeper == k:
 		case w.chance(100):
 			for _, r := range changed {
-				w.note(r.ID, func(f *facts) { f.passed = f.passed || r.Attempts > 0 || f.answer != nil })
+				w.note(r.ID, func(f *facts) { f.passed = f.passed || again })
 			}
 		default:
 			time.AfterFunc(time.Duration(w.below(int(5*time.Millisecond))), func() { hear(l, changed) })
@@ -768,6 +768,16 @@ func (f *facts) wrong(r message.Record) string {
 	return ""
 }
 
+// record is what the disk has of a message.
+func (w *weather) record(id string) (r message.Record) {
+	for _, r = range w.disk.all() {
+		if r.ID == id {
+			break
+		}
+	}
+	return r
+}
+
 // inOrder looks at a client's messages, each recipient's by itself.
 func (w *weather) inOrder(ids []string, first, last map[string]int) {
 	newest := make(map[message.JID]string)
@@ -778,7 +788,7 @@ func (w *weather) inOrder(ids []string, first, last map[string]int) {
 		}
 
 		if before := newest[f.to]; before != "" && (first[id] < first[before] || last[id] < last[before]) {
-			w.t.Errorf("%s (received %d to %d) came before %s (%d to %d):\n%v\n%v", id, first[id], last[id], before, first[before], last[before], f.story, w.facts[before].story)
+			w.t.Errorf("%s (received %d to %d) came before %s (%d to %d):\n%v\n%v\n%+v\n%+v", id, first[id], last[id], before, first[before], last[before], f.story, w.facts[before].story, w.record(id), w.record(before))
 		}
 		newest[f.to] = id
 	}
