@@ -89,6 +89,11 @@ func TestGivenUp(t *testing.T) {
 			t.Fatalf("%v: %d %s", cause, got.status, got.body)
 		}
 		h = newHouse(nil)
+		h.deliverer.err = fmt.Errorf("wait for another: %w", cause)
+		if got := h.do(t, call{body: "x"}); got.status != 504 {
+			t.Fatalf("%v of all: %d %s", cause, got.status, got.body)
+		}
+		h = newHouse(nil)
 		h.verifier.err = fmt.Errorf("probe: %w", cause)
 		if got := h.do(t, call{body: "x"}); got.status != 504 {
 			t.Fatalf("%v: %d %s", cause, got.status, got.body)

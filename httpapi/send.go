@@ -67,7 +67,7 @@ func (x *exchange) deliver(request message.Request) error {
 	outcomes, err := x.deliverer.Deliver(x.r.Context(), request)
 	x.remember(request.Messages, outcomes, err)
 	if err != nil {
-		return err
+		return asFault(err)
 	}
 	x.report(request.Messages, outcomes)
 	return nil
