@@ -84,6 +84,7 @@ const unconfirmedFor = 2 * time.Second
 // A count is what became of a traffic.
 type count struct {
 	answers        map[int]int
+	repeated       int // were repeated until they were answered
 	missing        int // were answered 2xx and not received
 	late           int // came after one that was sent when they had been answered
 	again          int // were received more than once
@@ -98,6 +99,9 @@ func (m *mailbox) count(t *testing.T, tr *traffic, disturbed []span) count {
 	c := count{answers: tr.counts, late: len(misplaced(tr, order))}
 	for text, a := range tr.answers {
 		got := received[text]
+		if a.repeated {
+			c.repeated++
+		}
 		switch promised := a.status == http.StatusCreated || a.status == http.StatusAccepted; {
 		case promised && len(got) == 0:
 			c.missing++
@@ -177,13 +181,13 @@ func (c *cluster) settle(t *testing.T, m *mailbox, tr *traffic) {
 }
 
 // countHead is the head of the table in docs/operating.md, of which row makes a line.
-const countHead = "| | times | answered 201, 202 | missing | out of order | received twice | until messages get through: median | worst |\n|---|---|---|---|---|---|---|---|"
+const countHead = "| | times | answered 201, 202 | after a repetition | missing | out of order | received twice | until messages get through: median | worst |\n|---|---|---|---|---|---|---|---|---|"
 
 func (c count) row(name string, took []time.Duration) string {
 	slices.Sort(took)
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
-	return fmt.Sprintf("| %s | %d | %d, %d | %d | %d | %d | %s | %s |", name, len(took), c.answers[http.StatusCreated], c.answers[http.StatusAccepted],
-		c.missing, c.late, c.again, seconds(took[len(took)/2]), seconds(took[len(took)-1]))
+	return fmt.Sprintf("| %s | %d | %d, %d | %d | %d | %d | %d | %s | %s |", name, len(took), c.answers[http.StatusCreated], c.answers[http.StatusAccepted],
+		c.repeated, c.missing, c.late, c.again, seconds(took[len(took)/2]), seconds(took[len(took)-1]))
 }
 
 // TestMisplaced: what counts as out of order, and what does not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -50,18 +51,25 @@ type traffic struct {
 	stop  context.CancelFunc
 	wait  sync.WaitGroup
 
+	// The ways to h, of which each client has one; empty: h alone. Where there are several,
+	// requests with an Idempotency-Key are repeated by whichever until they are answered.
+	ways []*posthorn
+
 	mu      sync.Mutex
 	answers map[string]answered // by text
 	counts  map[int]int         // of those, by status
-	marked  time.Time           // when mark was called
-	back    time.Duration       // from then to the first 201 to a request that was made since; 0: none yet
+	latest  time.Time           // when the latest 201 was said, or mark was called
+	longest time.Duration       // without a 201 since then
+	since   time.Time           // when through was called
+	fresh   int                 // 201s to requests that were made since then
 }
 
 // An answered is what was said to one request, and when.
 type answered struct {
 	status   int // 0: nothing
 	id       string
-	from, to time.Time
+	from, to time.Time // of a request that was repeated: the first, and the last answer
+	repeated bool
 }
 
 var justMe = []string{"me@example.com"}
@@ -82,14 +90,18 @@ func startTraffic(t *testing.T, h *posthorn, clients int, pause time.Duration, s
 func (tr *traffic) start(t *testing.T, clients int, senders []string, sorts ...sending) {
 	ctx, stop := context.WithCancel(t.Context())
 	tr.stop, tr.answers, tr.counts = stop, make(map[string]answered), make(map[int]int)
+	if len(tr.ways) == 0 {
+		tr.ways = []*posthorn{tr.h}
+	}
 	for c := range clients {
 		name := fmt.Sprintf("%s %s%d", senders[c%len(senders)], tr.label, c)
-		tr.wait.Go(func() { tr.client(ctx, t, name, sorts) })
+		way := tr.ways[c/len(senders)%len(tr.ways)]
+		tr.wait.Go(func() { tr.client(ctx, t, way, name, sorts) })
 	}
 	t.Cleanup(tr.finish)
 }
 
-func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts []sending) {
+func (tr *traffic) client(ctx context.Context, t *testing.T, h *posthorn, name string, sorts []sending) {
 	sender, _, _ := strings.Cut(name, " ")
 	for n := 0; ctx.Err() == nil; n++ {
 		<-time.After(tr.pause)
@@ -101,16 +113,10 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 			}
 		}
 		began := time.Now()
-		a, err := tr.h.post(sort.path, sort.make(text), func(r *http.Request) {
-			r.Header.Set("Content-Type", sort.contentType)
-			r.SetBasicAuth(sender, password)
-			if sort.keyed {
-				r.Header.Set("Idempotency-Key", strings.ReplaceAll(text, " ", "_"))
-			}
-		})
-		if err != nil && tr.dies {
+		a, repeated, err := tr.post(h, sort, sender, text)
+		if err != nil && tr.dies && !repeated {
 			tr.note(text, answered{from: began})
-			_ = xmpptest.Poll(ctx, tr.h.listens)
+			_ = xmpptest.Poll(ctx, h.listens)
 			continue
 		}
 		if err != nil {
@@ -120,12 +126,37 @@ func (tr *traffic) client(ctx context.Context, t *testing.T, name string, sorts 
 		if !slices.Contains(sort.may, a.status) || a.status == http.StatusCreated && a.Status != tr.h.expected.local {
 			t.Errorf("%s to %s was answered %d %s", text, sort.path, a.status, a.raw)
 		}
-		tr.note(text, answered{status: a.status, id: a.ID, from: began})
+		tr.note(text, answered{status: a.status, id: a.ID, from: began, repeated: repeated})
 		if a.status >= http.StatusInternalServerError {
-			_ = xmpptest.Poll(ctx, tr.h.sends)
+			_ = xmpptest.Poll(ctx, h.sends)
 		}
 	}
 }
+
+// post makes one request, again and again where it is to be repeated.
+func (tr *traffic) post(h *posthorn, sort sending, sender, text string) (a answer, repeated bool, err error) {
+	for n := 0; ; n++ {
+		a, err = h.post(sort.path, sort.make(text), func(r *http.Request) {
+			r.Header.Set("Content-Type", sort.contentType)
+			r.SetBasicAuth(sender, password)
+			if sort.keyed {
+				r.Header.Set("Idempotency-Key", strings.ReplaceAll(text, " ", "_"))
+			}
+		})
+		failed := err != nil || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout
+		if !failed || !sort.keyed || len(tr.ways) == 1 || n == maxRepeated {
+			return a, n > 0, err
+		}
+		<-time.After(repeatAfter)
+		h = tr.ways[rand.N(len(tr.ways))]
+	}
+}
+
+// A client repeats a request for longer than anything lasts that is done to posthorn.
+const (
+	repeatAfter = 200 * time.Millisecond
+	maxRepeated = 500
+)
 
 func (tr *traffic) note(text string, a answered) {
 	tr.mu.Lock()
@@ -133,8 +164,12 @@ func (tr *traffic) note(text string, a answered) {
 	a.to = time.Now()
 	tr.answers[text] = a
 	tr.counts[a.status]++
-	if a.status == http.StatusCreated && tr.back == 0 && a.from.After(tr.marked) {
-		tr.back = a.to.Sub(tr.marked)
+	if a.status != http.StatusCreated {
+		return
+	}
+	tr.longest, tr.latest = max(tr.longest, a.to.Sub(tr.latest)), a.to
+	if a.from.After(tr.since) {
+		tr.fresh++
 	}
 }
 
@@ -142,19 +177,27 @@ func (tr *traffic) note(text string, a answered) {
 func (tr *traffic) mark() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	tr.marked, tr.back = time.Now(), 0
+	tr.latest, tr.longest = time.Now(), 0
 }
 
-// through waits until one does that was sent since mark, and says how long that was.
-func (tr *traffic) through(t *testing.T) (back time.Duration) {
+// gap is for how long none did since mark, at most.
+func (tr *traffic) gap() time.Duration {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return max(tr.longest, time.Since(tr.latest))
+}
+
+// through waits until n messages do that are sent from now on.
+func (tr *traffic) through(t *testing.T, n int) {
 	t.Helper()
-	xmpptest.Wait(t, time.Minute, "a message gets through", func() bool {
+	tr.mu.Lock()
+	tr.since, tr.fresh = time.Now(), 0
+	tr.mu.Unlock()
+	xmpptest.Wait(t, time.Minute, fmt.Sprintf("%d messages get through", n), func() bool {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
-		back = tr.back
-		return back > 0
+		return tr.fresh >= n
 	})
-	return back
 }
 
 // count is how many requests were answered with one of the statuses so far.
