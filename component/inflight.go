@@ -21,6 +21,7 @@ type inflight struct {
 	mu      sync.Mutex
 	batches []batch   // oldest first
 	limit   int       // of batches, beyond which the writer waits for a barrier
+	batch   int       // messages in one, at most; immutable
 	count   int       // of messages in all batches
 	heard   time.Time // when the last barrier came back
 
@@ -102,7 +103,7 @@ func (f *inflight) full() bool {
 func (f *inflight) worthwhile() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return min(max(1, f.count), batchMessages)
+	return min(max(1, f.count), f.batch)
 }
 
 // setLimit is for the writer alone.

@@ -14,6 +14,7 @@ type patience struct {
 	tick      time.Duration // how often the monitor looks
 	handshake time.Duration // dial and handshake together: a server that is frozen still accepts connections, in its kernel
 	write     time.Duration // one write
+	batch     int           // messages before a barrier
 }
 
 // newPatience divides what there is in all. On a stream where nothing is said it goes
@@ -26,5 +27,8 @@ func newPatience(all time.Duration) patience {
 	p := patience{keepAlive: 7 * part, stalled: 20 * part, tick: part}
 	p.handshake = min(p.stalled, 10*time.Second)
 	p.write = p.handshake
+	// In less time a server does fewer: one that is slow would else be taken for one that is
+	// silent, and be sent the same again and again.
+	p.batch = max(1, min(batchMessages, int(batchMessages*p.stalled/(20*time.Second))))
 	return p
 }

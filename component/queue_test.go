@@ -126,7 +126,7 @@ func TestFloodStarvesNobody(t *testing.T) {
 // TestAwait: the writer is woken when enough wait, and how many that is depends
 // on what the server works on.
 func TestAwait(t *testing.T) {
-	f := inflight{limit: window, toRooms: make(map[reflection]toRoom)}
+	f := inflight{limit: window, batch: batchMessages, toRooms: make(map[reflection]toRoom)}
 	q := newQueue(100)
 	woken := func() bool {
 		select {

@@ -73,7 +73,7 @@ func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
 		returned:   make(chan struct{}, 1),
 		advertised: make(chan struct{}, 1),
 		echoes:     make(map[string]bool),
-		inflight:   inflight{limit: window, toRooms: make(map[reflection]toRoom)},
+		inflight:   inflight{limit: window, batch: c.patience.batch, toRooms: make(map[reflection]toRoom)},
 	}
 }
 
@@ -210,7 +210,7 @@ func (s *session) sendWaiting() error {
 
 // next gives a delivery that waits, while there is one and n more may join.
 func (s *session) next(n int) *delivery {
-	if n >= batchMessages || len(s.buf) >= batchBytes {
+	if n >= s.c.patience.batch || len(s.buf) >= batchBytes {
 		notify(s.c.rooms.work) // for what may be left
 		return nil
 	}
