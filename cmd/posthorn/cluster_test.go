@@ -39,12 +39,13 @@ type instance struct {
 	toDatabase, toServer *xmpptest.Proxy
 }
 
-// startCluster starts the files in deploy/cluster, for the length of the test.
-func startCluster(t *testing.T) *cluster {
+// startCluster starts the files in deploy/cluster, for the length of the test. change may
+// give the XMPP server more than they do.
+func startCluster(t *testing.T, change ...func(*xmpptest.Options)) *cluster {
 	t.Helper()
 	c := &cluster{}
 	c.startPostgreSQL(t)
-	c.startProsody(t)
+	c.startProsody(t, change...)
 	for i, name := range []string{"one", "two"} {
 		c.instances[i] = c.startInstance(t, name)
 	}
@@ -84,11 +85,14 @@ func (c *cluster) databaseAt(t *testing.T, address string) string {
 	return pgtest.MustAt(t, strings.Replace(line, "/etc/posthorn/postgresql.crt", c.postgres.CAFile, 1), address)
 }
 
-func (c *cluster) startProsody(t *testing.T) {
+func (c *cluster) startProsody(t *testing.T, change ...func(*xmpptest.Options)) {
 	t.Helper()
 	lines := ofCluster(t, "prosody.cfg.lua", "10.0.0.4", "127.0.0.1")
 	o := keepsAll
 	o.Component = []xmpptest.Edit{func(string) (string, error) { return lines, nil }}
+	for _, change := range change {
+		change(&o)
+	}
 	c.server = prosodyWithUsers(t, o)
 	c.server.Users(t, password, "you@example.com")
 }

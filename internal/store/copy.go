@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -109,8 +110,8 @@ func copyTokens(ctx context.Context, from, to *Store) (n int, err error) {
 	}
 	return len(tokens), to.commitOnce(ctx, func(c *connection) error {
 		for i := range tokens {
-			if err := c.insertToken(&tokens[i]); err != nil {
-				return err
+			if added, err := c.insertToken(&tokens[i]); err != nil || !added {
+				return cmp.Or(err, sameName(&tokens[i]))
 			}
 		}
 		return nil

@@ -20,6 +20,7 @@ import (
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/pgtest"
+	"posthorn/internal/token"
 	"posthorn/internal/xmpptest"
 )
 
@@ -91,6 +92,32 @@ func TestPutAtOnce(t *testing.T) {
 		if len(got) != 1+n%3 {
 			t.Errorf("key%d has %d records", n, len(got))
 		}
+	}
+}
+
+// TestTokensAtOnce: of instances that add tokens of one name at once, one does, and the
+// others are told that there is one.
+func TestTokensAtOnce(t *testing.T) {
+	at := schema(t)
+	var adding sync.WaitGroup
+	var added atomic.Int64
+	for range 3 {
+		s, _ := running(t, at)
+		for n := range 30 {
+			one, _ := madeToken(t, me, token.Request{Name: fmt.Sprint(n % 5)}, time.Now())
+			adding.Go(func() {
+				switch err := s.AddToken(t.Context(), one); {
+				case err == nil:
+					added.Add(1)
+				case fault.Of(err).Kind != fault.Conflict:
+					t.Error(err)
+				}
+			})
+		}
+	}
+	adding.Wait()
+	if n := added.Load(); n != 5 {
+		t.Errorf("%d tokens of 5 names were added", n)
 	}
 }
 

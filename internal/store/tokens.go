@@ -25,23 +25,33 @@ func (s *Store) AddToken(ctx context.Context, t token.Token) error {
 		if refused, err = c.mayAdd(&t); refused != nil || err != nil {
 			return err
 		}
-		return c.insertToken(&t)
+		added, err := c.insertToken(&t)
+		if err == nil && !added { // another instance was faster
+			refused = sameName(&t)
+		}
+		return err
 	})
 	return errors.Join(err, refused)
 }
 
-func (c *connection) insertToken(t *token.Token) error {
+func sameName(t *token.Token) error {
+	return fault.New(fault.Conflict, "you have a token of the name %s: revoke it, or take another name", t.Name)
+}
+
+// insertToken reports whether its owner had none of that name.
+func (c *connection) insertToken(t *token.Token) (added bool, err error) {
 	limits, err := json.Marshal(t.Limits)
 	if err != nil {
-		return err
+		return false, err
 	}
 	used := int64(0)
 	if !t.Used.IsZero() {
 		used = t.Used.Unix()
 	}
-	_, err = c.exec(`INSERT INTO tokens (hash, owner, name, created, expires, used, signing, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+	n, err := c.exec(`INSERT INTO tokens (hash, owner, name, created, expires, used, signing, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (owner, name) DO NOTHING`,
 		t.Hash, string(t.Owner), t.Name, t.Created.Unix(), t.Expires.Unix(), used, t.Signing.Reveal(), limits)
-	return err
+	return n > 0, err
 }
 
 // mayAdd makes place for t, or says why there is none.
@@ -58,7 +68,7 @@ func (c *connection) mayAdd(t *token.Token) (refused, err error) {
 	case err != nil:
 		return nil, err
 	case same > 0:
-		return fault.New(fault.Conflict, "you have a token of the name %s: revoke it, or take another name", t.Name), nil
+		return sameName(t), nil
 	case all >= token.MaxPerOwner:
 		return fault.New(fault.Unsendable, "you have %d tokens: revoke one that you do not need", all), nil
 	}

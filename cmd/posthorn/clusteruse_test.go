@@ -1,0 +1,590 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"posthorn/internal/xmpptest"
+)
+
+// withServices gives the server rooms, and an upload service for small files.
+func withServices(o *xmpptest.Options) {
+	o.Extra = fmt.Sprintf("Component %q \"muc\"\nComponent \"away.example.com\"\n\tcomponent_secret = \"x\"", rooms)
+	o.Uploads, o.UploadOptions = true, "http_file_share_size_limit = 10000"
+	lines := o.Component[0]
+	o.Component = []xmpptest.Edit{func(single string) (string, error) {
+		const advice = "\n\n-- Attachments go to"
+		_, rest, _ := strings.Cut(single, advice)
+		text, err := lines(single)
+		return text + advice + rest, err
+	}}
+}
+
+// TestClusterUse: whatever somebody does at one instance is as it would be with one
+// posthorn, and is known at the other.
+func TestClusterUse(t *testing.T) {
+	c := startCluster(t, withServices)
+	c.server.Users(t, password, "owner@example.com")
+	for _, part := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"answers", c.answersByStandby},
+		{"files", c.takesFiles},
+		{"updates", c.correctsElsewhere},
+		{"webhooks", c.takesHooks},
+		{"keys of several", c.repeatsElsewhere},
+		{"tokens", c.tokensElsewhere},
+		{"state", c.tellsTheSame},
+		{"rooms", c.speaksInRooms},
+		{"files while the holder is stopped", c.takesFilesMeanwhile},
+		{"commands", c.commandsBeside},
+	} {
+		if !t.Run(part.name, part.test) {
+			break // the others may need what this one has left
+		}
+		c.ready(t)
+	}
+}
+
+// unlike is what differs between two answers to the same request.
+var unlike = regexp.MustCompile(`"id":"[^"]*"|[A-Z2-7]{26}`)
+
+// essence is an answer as far as it is the same for everybody.
+func essence(a answer) string {
+	header := ""
+	for _, name := range []string{"Content-Type", "Retry-After", "Allow", "WWW-Authenticate"} {
+		header += name + ": " + a.header.Get(name) + "\n"
+	}
+	return fmt.Sprintf("%d\n%s%s", a.status, header, unlike.ReplaceAllString(a.raw, ""))
+}
+
+// answersByStandby: what is refused, and why, is told in the same words by an instance
+// that has not spoken to the server.
+func (c *cluster) answersByStandby(t *testing.T) {
+	holder, other := c.roles(t)
+	owner := c.server.MustLogin(t, "owner@example.com", password)
+	banned := openRoom(t, owner, "banned", nil)
+	banned.admin(t, `jid='`+occupant+`' affiliation='outcast'`)
+	locked := openRoom(t, owner, "locked", map[string]string{"muc#roomconfig_passwordprotectedroom": "1", "muc#roomconfig_roomsecret": "sesame"})
+	for path, status := range map[string]int{
+		"/msg/you":                                           http.StatusCreated,
+		"/msg/you?type=headline":                             http.StatusCreated,
+		"/msg/you@example.com/phone":                         http.StatusCreated,
+		"/msg/ghost":                                         http.StatusNotFound,
+		"/msg/you,ghost":                                     http.StatusMultiStatus,
+		"/msg/you@elsewhere.example":                         http.StatusCreated,
+		"/msg/you@away.example.com":                          http.StatusAccepted,
+		"/msg/you,you@away.example.com":                      http.StatusAccepted,
+		"/msg/nowhere@" + rooms:                              http.StatusNotFound,
+		"/msg/you@example.com?type=chat":                     http.StatusCreated,
+		"/msg/nowhere@" + rooms + "?type=groupchat":          http.StatusNotFound,
+		"/msg/you@example.com?type=groupchat":                http.StatusNotFound,
+		"/msg/" + banned.address() + "?type=groupchat":       http.StatusForbidden,
+		"/msg/" + locked.address() + "?type=groupchat":       http.StatusForbidden,
+		"/msg/" + locked.address() + ",you?type=groupchat":   http.StatusUnprocessableEntity,
+		"/msg/you?html=" + strings.Repeat("%26amp%3B", 6000): http.StatusCreated,
+	} {
+		for _, key := range []string{"", "k"} {
+			var got []string
+			for _, h := range []*instance{holder, other} {
+				a := h.mustPost(t, path, "hello", func(r *http.Request) {
+					if key != "" {
+						r.Header.Set("Idempotency-Key", path[:min(len(path), 60)]+h.name)
+					}
+				})
+				if a.status != status {
+					t.Errorf("%.60s by the %s: %d %s, want %d", path, map[bool]string{true: "holder", false: "standby"}[h == holder], a.status, a.raw, status)
+				}
+				got = append(got, essence(a))
+			}
+			if diff := cmp.Diff(got[0], got[1]); diff != "" {
+				t.Errorf("%.60s (-holder +standby):\n%s", path, diff)
+			}
+		}
+	}
+}
+
+// takesFiles: what is downloaded is what was sent, by whichever it was; what is refused
+// is refused alike.
+func (c *cluster) takesFiles(t *testing.T) {
+	holder, other := c.roles(t)
+	user := c.server.MustLogin(t, "user@example.com", password)
+	for name, h := range c.ways() {
+		content := []byte("\x89PNG\r\n\x1a\n" + strings.Repeat(name, 1000))
+		a := h.mustPost(t, "/msg/user?attach=1", string(content), func(r *http.Request) { r.Header.Set("Content-Type", "image/png") })
+		if a.status != http.StatusCreated || a.Status != "delivered" {
+			t.Fatalf("by %s: %d %s", name, a.status, a.raw)
+		}
+		if got, _ := download(t, c.server, user.MustReceive(t).OOB); !bytes.Equal(got, content) {
+			t.Errorf("by %s: %d bytes came, other than the %d that were sent", name, len(got), len(content))
+		}
+	}
+	for path, status := range map[string]int{
+		"/msg/user?attach=1": http.StatusRequestEntityTooLarge,
+		"/msg/nowhere@" + rooms + "?attach=1&type=groupchat": http.StatusRequestEntityTooLarge,
+		"/msg/ghost?attach=1":                                http.StatusRequestEntityTooLarge,
+	} {
+		c.alike(t, holder, other, path, strings.Repeat("x", 20000), status)
+	}
+	c.alike(t, holder, other, "/msg/ghost?attach=1", "\x89PNG\r\n\x1a\n", http.StatusNotFound)
+}
+
+// alike posts a picture to both.
+func (c *cluster) alike(t *testing.T, holder, other *instance, path, content string, status int) {
+	t.Helper()
+	var got []string
+	for _, h := range []*instance{holder, other} {
+		a := h.mustPost(t, path, content, func(r *http.Request) { r.Header.Set("Content-Type", "image/png") })
+		if got = append(got, essence(a)); a.status != status {
+			t.Errorf("%s: %d %s, want %d", path, a.status, a.raw, status)
+		}
+	}
+	if diff := cmp.Diff(got[0], got[1]); diff != "" {
+		t.Errorf("%s (-holder +standby):\n%s", path, diff)
+	}
+}
+
+// takesFilesMeanwhile: a file that is sent while nobody knows yet that the holder hangs
+// waits for the next one.
+func (c *cluster) takesFilesMeanwhile(t *testing.T) {
+	holder, other := c.roles(t)
+	user := c.server.MustLogin(t, "user@example.com", password)
+	if err := holder.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := other.postPicture("/msg/user", nil)
+	if err != nil || a.status != http.StatusCreated && a.status != http.StatusAccepted {
+		t.Fatalf("answer is %d %s, %v", a.status, a.raw, err)
+	}
+	if got, _ := download(t, c.server, user.MustReceive(t).OOB); len(got) != pictureSize {
+		t.Errorf("%d bytes came", len(got))
+	}
+	if err := holder.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// correctsElsewhere: what one has sent the other corrects, at once and whatever has come
+// between.
+func (c *cluster) correctsElsewhere(t *testing.T) {
+	one, two := c.instances[0].posthorn, c.instances[1].posthorn
+	user := c.server.MustLogin(t, "user@example.com", password)
+	r := openRoom(t, c.server.MustLogin(t, "owner@example.com", password), "corrected", nil)
+	for _, first := range []*posthorn{one, two} {
+		for _, to := range []string{"user", r.address()} {
+			query, key := "", "disk of "+first.URL+to
+			if to != "user" {
+				query = "&type=groupchat"
+			}
+			var original, occupant string
+			for n, h := range []*posthorn{first, one, two, one} {
+				a := h.mustPost(t, "/msg/"+to+"?update="+strings.ReplaceAll(key, " ", "+")+query, fmt.Sprint(n), nil)
+				if a.status != http.StatusCreated {
+					t.Fatalf("answer is %d %s", a.status, a.raw)
+				}
+				var m xmpptest.Message
+				if to == "user" {
+					m = expect(t, user, "me@example.com", fmt.Sprint(n))
+				} else {
+					_, m = r.hears(t, fmt.Sprint(n))
+				}
+				if m.ID != a.ID || m.Replace != original || n > 0 && m.From != occupant {
+					t.Errorf("number %d has the id %q, want %q, and corrects %q, want %q: %s", n, m.ID, a.ID, m.Replace, original, m.Raw)
+				}
+				if n == 0 {
+					original, occupant = a.ID, m.From
+				}
+			}
+		}
+	}
+}
+
+// takesHooks: an alert that fires at one is resolved at the other, and clients of other
+// services get the answers that they know.
+func (c *cluster) takesHooks(t *testing.T) {
+	_, other := c.roles(t)
+	user := c.server.MustLogin(t, "user@example.com", password)
+	asJSON := func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
+	first := ""
+	for n, h := range []*posthorn{c.instances[0].posthorn, c.instances[1].posthorn, c.front} {
+		sample := []string{"firing", "resolved", "resolved"}[n]
+		a := h.mustPost(t, "/hook/alertmanager/user?update=1", payloadOf(t, "alertmanager", sample), asJSON)
+		m := user.MustReceive(t)
+		if a.status != http.StatusCreated || m.ID != a.ID || m.Replace != first {
+			t.Errorf("%s: %d %s corrects %q, want %q", sample, a.status, a.raw, m.Replace, first)
+		}
+		if n == 0 {
+			first = a.ID
+		}
+	}
+	for _, test := range []struct{ path, body, want string }{
+		{"/hook/slack/user", `{"text":"slack"}`, `^ok$`},
+		{"/hook/slack/ghost", `{"text":"slack"}`, `"code":"undeliverable"`},
+		{"/hook/ntfy/user", `{"topic":"user","message":"ntfy"}`, `"event":"message"`},
+		{"/hook/gotify/user/message", `{"message":"gotify"}`, `"appid":1`},
+	} {
+		response, err := http.DefaultClient.Do(newRequest(t, other.URL+test.path, test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		_, _ = said.ReadFrom(response.Body)
+		_ = response.Body.Close()
+		if !regexp.MustCompile(test.want).MatchString(said.String()) {
+			t.Errorf("%s: %d %s", test.path, response.StatusCode, said.String())
+		}
+	}
+	for _, want := range []string{"slack", "ntfy", "gotify"} {
+		if m := user.MustReceive(t); !strings.Contains(m.Body, want) {
+			t.Errorf("received %s", m.Raw)
+		}
+	}
+}
+
+func payloadOf(t *testing.T, tool, sample string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../internal/render/testdata/payloads", tool, sample+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Payload json.RawMessage }
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	return string(file.Payload)
+}
+
+func newRequest(t *testing.T, address, body string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, address, strings.NewReader(body)).WithContext(t.Context())
+	r.RequestURI = ""
+	r.Header.Set("Content-Type", "application/json")
+	r.SetBasicAuth("me@example.com", password)
+	return r
+}
+
+// repeatsElsewhere: of a request to several that is repeated at another, at once or later,
+// only what was not sent goes again.
+func (c *cluster) repeatsElsewhere(t *testing.T) {
+	user := c.server.MustLogin(t, "user@example.com", password)
+	keyed := func(h *posthorn, to, key string) answer {
+		a, err := h.post("/msg/"+to, "to several, "+key, func(r *http.Request) { r.Header.Set("Idempotency-Key", key) })
+		if err != nil {
+			t.Error(err)
+		}
+		return a
+	}
+	for key, to := range map[string]string{"refused": "user,ghost", "retried": "user,you@away.example.com"} {
+		var all []string
+		for _, h := range []*posthorn{c.instances[0].posthorn, c.instances[1].posthorn, c.front, c.instances[0].posthorn} {
+			a := keyed(h, to, key)
+			if all = append(all, essence(a)); a.status != map[string]int{"refused": http.StatusMultiStatus, "retried": http.StatusAccepted}[key] || all[0] != all[len(all)-1] {
+				t.Errorf("%s by %s: %d %s, want\n%s", to, h.URL, a.status, a.raw, all[0])
+			}
+		}
+	}
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	ids, ways := map[string]int{}, slices.Collect(maps.Values(c.ways()))
+	for n := range 30 {
+		wait.Go(func() {
+			a := keyed(ways[n%len(ways)], "user,you", fmt.Sprint("at-once-", n/6))
+			mu.Lock()
+			defer mu.Unlock()
+			if ids[a.ID]++; a.status != http.StatusCreated {
+				t.Errorf("answer is %d %s", a.status, a.raw)
+			}
+		})
+	}
+	wait.Wait()
+	if len(ids) != 5 {
+		t.Errorf("five keys have led to %d ids: %v", len(ids), ids)
+	}
+	c.front.mustPost(t, "/msg/user", "after all keys", nil)
+	got := map[string]int{}
+	for m := user.MustReceive(t); m.Body != "after all keys"; m = user.MustReceive(t) {
+		got[m.Body]++
+	}
+	want := map[string]int{"to several, refused": 1, "to several, retried": 1}
+	for n := range 5 {
+		want[fmt.Sprint("to several, at-once-", n)] = 1
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// tokensElsewhere: however a token was made, it is good at each instance from then on,
+// and at none once it was revoked, however that was.
+func (c *cluster) tokensElsewhere(t *testing.T) {
+	one, two := c.instances[0].posthorn, c.instances[1].posthorn
+	me := c.server.MustLogin(t, "me@example.com/phone", password)
+	asJSON := func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
+	use := func(text string, want int, headers ...string) {
+		t.Helper()
+		for name, h := range c.ways() {
+			a := h.mustPost(t, "/hook/json/you", `{"message":"by a token"}`, func(r *http.Request) {
+				asJSON(r)
+				r.Header.Set("Authorization", "Bearer "+text)
+				for i := 0; i+1 < len(headers); i += 2 {
+					r.Header.Set(headers[i], headers[i+1])
+				}
+			})
+			if a.status != want {
+				t.Errorf("by %s: %d %s, want %d", name, a.status, a.raw, want)
+			}
+		}
+	}
+	form := give(t, me, "token-create", "")
+	reply := give(t, me, "token-create", form.Command.Session, "name=by client")
+	byClient := reply.field("token")
+	byAdministrator := strings.TrimSpace(beside(t, c.instances[1], exitOK, "token", "create", "--for", "me@example.com", "--name", "by administrator"))
+	var made struct{ Token string }
+	a := two.mustPost(t, "/tokens", `{"name":"signed","signing_secret":"a shared secret"}`, asJSON)
+	if err := json.Unmarshal([]byte(a.raw), &made); err != nil || a.status != http.StatusCreated {
+		t.Fatalf("%v: %d %s", err, a.status, a.raw)
+	}
+	for _, text := range []string{byClient, byAdministrator} {
+		use(text, http.StatusCreated)
+	}
+	use(made.Token, http.StatusForbidden)
+	use(made.Token, http.StatusCreated, "X-Gitlab-Token", "a shared secret")
+
+	if form = give(t, me, "token-revoke", ""); len(form.Command.Form.Fields) != 1 || fmt.Sprint(form.Command.Form.Fields[0].Options) != "[by administrator by client signed]" {
+		t.Errorf("the form to revoke is %+v", form)
+	}
+	give(t, me, "token-revoke", form.Command.Session, "tokens=by administrator")
+	use(byAdministrator, http.StatusUnauthorized)
+	if a, err := one.post("/tokens/signed", "", func(r *http.Request) { r.Method = http.MethodDelete }); a.status != http.StatusNoContent {
+		t.Errorf("%d %s, %v", a.status, a.raw, err)
+	}
+	use(made.Token, http.StatusUnauthorized, "X-Gitlab-Token", "a shared secret")
+	beside(t, c.instances[0], exitOK, "token", "revoke", "--jid", "me@example.com", "--name", "by client")
+	use(byClient, http.StatusUnauthorized)
+
+	statuses := make([]int, 10) // of one name, at both at once
+	var wait sync.WaitGroup
+	for n := range statuses {
+		wait.Go(func() {
+			a, err := c.instances[n%2].post("/tokens", `{"name":"one name"}`, asJSON)
+			if statuses[n] = a.status; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	slices.Sort(statuses)
+	if want := append([]int{http.StatusCreated}, slices.Repeat([]int{http.StatusConflict}, 9)...); !slices.Equal(statuses, want) {
+		t.Errorf("ten tokens of one name: %v", statuses)
+	}
+}
+
+// beside runs a command with an instance's configuration, and gives what it prints.
+func beside(t *testing.T, i *instance, want int, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command("posthorn", append(args[:len(args):len(args)], "--config", i.Config)...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, append(os.Environ(), i.env...)
+	if _ = cmd.Run(); cmd.ProcessState.ExitCode() != want {
+		t.Errorf("%v: %v, want %d\n%s", args, cmd.ProcessState, want, out.String())
+	}
+	if strings.Contains(out.String(), "change-me") {
+		t.Errorf("%v shows a secret:\n%s", args, out.String())
+	}
+	return out.String()
+}
+
+// A shownState is what a page reads of /status.
+type shownState struct {
+	Stream, Store, Role string
+	Kept                struct{ All, Yours int }
+	Minutes             struct{ Sent, Failed []int }
+	Outcomes            []struct{ ID, To, Status string }
+}
+
+func (h *posthorn) state(t *testing.T) (s shownState, total [2]int) {
+	t.Helper()
+	a := h.mustGet(t, "/status")
+	if err := json.Unmarshal([]byte(a.raw), &s); err != nil || a.status != http.StatusOK {
+		t.Fatalf("%v: %d %s", err, a.status, a.raw)
+	}
+	for i := range s.Minutes.Sent {
+		total[0] += s.Minutes.Sent[i]
+		total[1] += s.Minutes.Failed[i]
+	}
+	return s, total
+}
+
+// tellsTheSame: what was sent by one, and what became of it, is seen at the other, on the
+// page too.
+func (c *cluster) tellsTheSame(t *testing.T) {
+	_, before := c.instances[0].state(t)
+	var ids []string
+	for _, h := range c.ways() {
+		for _, to := range []string{"you", "ghost"} {
+			a := h.mustPost(t, "/msg/"+to+"?id=state-"+fmt.Sprint(len(ids)), "x", nil)
+			ids = append([]string{fmt.Sprint("state-", len(ids), " ", a.status)}, ids...)
+		}
+	}
+	for name, h := range c.ways() {
+		s, _ := h.state(t)
+		var got []string
+		for _, o := range s.Outcomes[:min(6, len(s.Outcomes))] {
+			got = append(got, o.ID+" "+map[string]string{"delivered": "201", "bounced": "404"}[o.Status])
+		}
+		if diff := cmp.Diff(ids, got); diff != "" || s.Stream != "up" || s.Store != "ok" || s.Kept.All != 0 {
+			t.Errorf("%s tells %+v: %s", name, s, diff)
+		}
+		xmpptest.Wait(t, 10*time.Second, name+" counts what the others took", func() bool {
+			_, now := h.state(t)
+			return now[0]-before[0] == 3 && now[1]-before[1] == 3
+		})
+	}
+}
+
+// speaksInRooms: in a room it is one occupant all the time, also while its instances are
+// stopped and started again, or die.
+func (c *cluster) speaksInRooms(t *testing.T) {
+	r := openRoom(t, c.server.MustLogin(t, "owner@example.com", password), "lasting", map[string]string{"muc#roomconfig_persistentroom": "1"})
+	r.enter(t, c.server.MustLogin(t, "you@example.com", password), "you")
+	n, heard := 0, 0
+	say := func(h *posthorn, sender string) {
+		t.Helper()
+		a := h.mustPost(t, "/msg/"+r.address()+"?type=groupchat", fmt.Sprint(n, " from ", sender), func(q *http.Request) { q.SetBasicAuth(sender, password) })
+		if a.status != http.StatusCreated && a.status != http.StatusAccepted {
+			t.Fatalf("number %d: %d %s", n, a.status, a.raw)
+		}
+		n++
+	}
+	hear := func() {
+		t.Helper()
+		for ; heard < n; heard++ {
+			m := r.owner.MustReceive(t)
+			for m.Body == "" {
+				m = r.owner.MustReceive(t)
+			}
+			number, sender, _ := strings.Cut(m.Body, " from ")
+			want := map[string]string{"me": "me", "you": "you_2"}[sender]
+			if _, nick, _ := strings.Cut(m.From, "/"); number != fmt.Sprint(heard) || nick != want {
+				t.Fatalf("heard %q from %q, want number %d from %q", m.Body, nick, heard, want)
+			}
+		}
+	}
+	both := func(sender string) {
+		t.Helper()
+		for _, h := range []*posthorn{c.instances[0].posthorn, c.instances[1].posthorn, c.front} {
+			say(h, sender)
+		}
+	}
+	both("me")
+	both("you")
+	hear()
+	for _, end := range []func(*instance) error{func(i *instance) error { return i.Stop() }, func(i *instance) error { return i.Kill() }} {
+		holder, other := c.roles(t)
+		ended := make(chan error, 1)
+		go func() { ended <- end(holder) }()
+		for done := false; !done; {
+			select {
+			case err := <-ended:
+				if done = true; err != nil {
+					t.Fatal(err)
+				}
+			default:
+			}
+			say(other.posthorn, "me")
+			say(other.posthorn, "you")
+		}
+		holder.start(t)
+		c.ready(t)
+		both("me")
+		both("you")
+		hear()
+	}
+}
+
+// commandsBeside: what administrators do and are told beside an instance that may not be
+// the one that is connected, with the XMPP server away and back.
+func (c *cluster) commandsBeside(t *testing.T) {
+	holder, other := c.roles(t)
+	for _, i := range []*instance{holder, other} {
+		out := beside(t, i, exitOK, "check")
+		for _, want := range []string{"ok    lease", "has the stream, which is up", "ok    component post.example.com"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("check by %s has no %q:\n%s", i.name, want, out)
+			}
+		}
+	}
+	if err := c.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	xmpptest.Wait(t, 10*time.Second, "both know that it is away", func() bool { return !holder.sends() && !other.sends() })
+	kept := map[string]answer{}
+	for _, i := range c.instances {
+		for _, what := range []string{"keep", "drop"} {
+			a := i.mustPost(t, "/msg/you", what+" this secret text", nil)
+			if kept[what+i.name] = a; a.status != http.StatusAccepted {
+				t.Fatalf("by %s: %d %s", i.name, a.status, a.raw)
+			}
+		}
+	}
+	for n, i := range c.instances {
+		theirs := c.instances[1-n]
+		out := beside(t, i, exitOK, "outbox", "list")
+		for _, a := range kept {
+			if !strings.Contains(out, a.ID) {
+				t.Errorf("the list by %s lacks %s:\n%s", i.name, a.ID, out)
+			}
+		}
+		if out := beside(t, i, exitOK, "outbox", "drop", kept["drop"+theirs.name].ID); out != "1 of 1 messages dropped\n" {
+			t.Errorf("drop prints %q", out)
+		}
+		if out := beside(t, i, exitOK, "outbox", "show", kept["drop"+theirs.name].ID); !strings.Contains(out, "dropped by the administrator") || strings.Contains(out, "secret") {
+			t.Errorf("show prints %q", out)
+		}
+		if a := i.mustGet(t, "/messages/"+kept["drop"+theirs.name].ID); a.Status != "expired" {
+			t.Errorf("%s tells %d %s", i.name, a.status, a.raw)
+		}
+		out = beside(t, i, exitFailed, "check")
+		if !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is") {
+			t.Errorf("check by %s says nothing of a server that is away:\n%s", i.name, out)
+		}
+	}
+	for _, i := range c.instances {
+		if status, stdout, stderr := as(i.URL).run(t, "you", "by send"); status != exitOK || stdout != "" {
+			t.Errorf("send by %s: %d %q %q", i.name, status, stdout, stderr)
+		}
+	}
+	if out := beside(t, other, exitOK, "outbox", "retry", "--all"); !strings.Contains(out, "of 2 messages will be tried at once") {
+		t.Errorf("retry prints %q", out)
+	}
+	if err := c.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.ready(t)
+	for _, i := range c.instances {
+		for _, of := range c.instances {
+			xmpptest.Wait(t, 20*time.Second, "what "+of.name+" kept is delivered, says "+i.name, func() bool {
+				return i.mustGet(t, "/messages/"+kept["keep"+of.name].ID).Status == "delivered"
+			})
+		}
+	}
+	if out := beside(t, other, exitOK, "outbox", "list", "--json"); out != "" {
+		t.Errorf("list prints %s", out)
+	}
+}
