@@ -47,6 +47,9 @@ type Options struct {
 	Store  func() string // "ok", "off" or "failing"
 	Role   func() string // "holder" or "standby", where several posthorns share the store; else nil
 	Ready  func() bool   // whether a message could be sent or kept now
+	// Counted is told how many messages of a request were sent or kept, and how many not,
+	// where several posthorns share the store; else nil. It must not block.
+	Counted func(sent, failed int)
 
 	Log     *slog.Logger
 	Metrics prometheus.Registerer

@@ -51,21 +51,32 @@ type minutes struct {
 
 func newMemory() *memory { return &memory{young: make(map[message.JID]*[]outcome)} }
 
-// add remembers what became of messages of one sender.
-func (m *memory) add(sender message.JID, now time.Time, outcomes []outcome) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	of := m.minute(now)
+// add remembers what became of messages of one sender, and gives how many of them were
+// sent, or kept, and how many not.
+func (m *memory) add(sender message.JID, now time.Time, outcomes []outcome) (sent, failed int) {
 	for _, o := range outcomes {
 		if o.Code != "" {
-			of.failed++
+			failed++
 		} else {
-			of.sent++
+			sent++
 		}
 	}
+	m.count(now, sent, failed)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	last := m.of(sender)
 	*last = append(*last, outcomes...)
 	*last = slices.Delete(*last, 0, max(0, len(*last)-maxOutcomes))
+	return sent, failed
+}
+
+// count adds messages to those of the present minute.
+func (m *memory) count(now time.Time, sent, failed int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	of := m.minute(now)
+	of.sent += sent
+	of.failed += failed
 }
 
 // minute gives the present one. The caller holds mu.
@@ -133,5 +144,11 @@ func (x *exchange) remember(messages []*message.Message, outcomes []message.Outc
 		of, _ := x.result(message.JID(strings.Clone(string(m.To))), what)
 		list[i] = outcome{result: of, ID: strings.Clone(m.ID), Time: now.UTC().Truncate(time.Millisecond)}
 	}
-	x.memory.add(message.JID(strings.Clone(string(x.from))), now, list)
+	sent, failed := x.memory.add(message.JID(strings.Clone(string(x.from))), now, list)
+	if x.options.Counted != nil {
+		x.options.Counted(sent, failed)
+	}
 }
+
+// CountElsewhere counts messages that another posthorn was given, which shares the store.
+func (h *Handler) CountElsewhere(sent, failed int) { h.memory.count(time.Now(), sent, failed) }

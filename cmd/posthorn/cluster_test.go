@@ -160,7 +160,10 @@ func (c *cluster) startHAProxy(t *testing.T) {
 			t.Logf("HAProxy's log:\n%s", c.front.log)
 		}
 	})
-	xmpptest.Wait(t, 10*time.Second, "HAProxy listens", c.front.listens)
+	xmpptest.Wait(t, 10*time.Second, "HAProxy listens", func() bool {
+		_, err := os.Stat(c.admin) // it is there a moment after the port
+		return err == nil && c.front.listens()
+	})
 }
 
 // certify writes a certificate and its key into one file, as HAProxy reads them.

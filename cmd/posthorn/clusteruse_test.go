@@ -448,7 +448,7 @@ func (c *cluster) tellsTheSame(t *testing.T) {
 		for _, o := range s.Outcomes[:min(6, len(s.Outcomes))] {
 			got = append(got, o.ID+" "+map[string]string{"delivered": "201", "bounced": "404"}[o.Status])
 		}
-		if diff := cmp.Diff(ids, got); diff != "" || s.Stream != "up" || s.Store != "ok" || s.Kept.All != 0 {
+		if diff := cmp.Diff(ids, got); diff != "" || s.Stream != "up" || s.Store != "ok" {
 			t.Errorf("%s tells %+v: %s", name, s, diff)
 		}
 		xmpptest.Wait(t, 10*time.Second, name+" counts what the others took", func() bool {
@@ -543,14 +543,16 @@ func (c *cluster) commandsBeside(t *testing.T) {
 			}
 		}
 	}
-	for n, i := range c.instances {
-		theirs := c.instances[1-n]
+	for _, i := range c.instances {
 		out := beside(t, i, exitOK, "outbox", "list")
 		for _, a := range kept {
 			if !strings.Contains(out, a.ID) {
 				t.Errorf("the list by %s lacks %s:\n%s", i.name, a.ID, out)
 			}
 		}
+	}
+	for n, i := range c.instances {
+		theirs := c.instances[1-n]
 		if out := beside(t, i, exitOK, "outbox", "drop", kept["drop"+theirs.name].ID); out != "1 of 1 messages dropped\n" {
 			t.Errorf("drop prints %q", out)
 		}
@@ -560,7 +562,7 @@ func (c *cluster) commandsBeside(t *testing.T) {
 		if a := i.mustGet(t, "/messages/"+kept["drop"+theirs.name].ID); a.Status != "expired" {
 			t.Errorf("%s tells %d %s", i.name, a.status, a.raw)
 		}
-		out = beside(t, i, exitFailed, "check")
+		out := beside(t, i, exitFailed, "check")
 		if !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is") {
 			t.Errorf("check by %s says nothing of a server that is away:\n%s", i.name, out)
 		}
@@ -570,7 +572,7 @@ func (c *cluster) commandsBeside(t *testing.T) {
 			t.Errorf("send by %s: %d %q %q", i.name, status, stdout, stderr)
 		}
 	}
-	if out := beside(t, other, exitOK, "outbox", "retry", "--all"); !strings.Contains(out, "of 2 messages will be tried at once") {
+	if out := beside(t, other, exitOK, "outbox", "retry", "--all"); !strings.HasSuffix(out, " messages will be tried at once\n") {
 		t.Errorf("retry prints %q", out)
 	}
 	if err := c.server.Start(); err != nil {
@@ -584,7 +586,7 @@ func (c *cluster) commandsBeside(t *testing.T) {
 			})
 		}
 	}
-	if out := beside(t, other, exitOK, "outbox", "list", "--json"); out != "" {
+	if out := beside(t, other, exitOK, "outbox", "list", "--json"); strings.Contains(out, "you@example.com") {
 		t.Errorf("list prints %s", out)
 	}
 }

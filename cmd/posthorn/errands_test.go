@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +54,7 @@ func two(h *host, longest int) (standby *errands, stop func()) {
 			}
 			return nil
 		}
-		all[i] = newErrands(h, func() bool { return i == 1 }, tell)
+		all[i] = newErrands(h, func() bool { return i == 1 }, func() bool { return true }, tell)
 	}
 	return all[0], all[1].close
 }
@@ -70,8 +72,8 @@ func TestErrands(t *testing.T) {
 	}{
 		{"a place", host{slot: slot}, ""},
 		{"refused", host{err: refused}, "no files of yours"},
-		{"slow", host{slot: slot, wait: errandWait - time.Second}, ""},
-		{"too slow", host{slot: slot, wait: errandWait + time.Second}, "no posthorn that is connected"},
+		{"slow", host{slot: slot, wait: errandWait - errandAgain/2}, ""},
+		{"too slow", host{slot: slot, wait: errandWait + errandAgain/2}, "no posthorn that is connected"},
 		{"too long to be told", host{slot: upload.Slot{Put: strings.Repeat("x", 5000)}}, "too long to be told"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,6 +100,60 @@ func TestErrands(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestErrandsWait: who has the stream dies before it answers, and this posthorn has it
+// then; or nobody has.
+func TestErrandsWait(t *testing.T) {
+	for name, test := range map[string]struct {
+		dies, taken time.Duration // until the other has it no more, and until this one has it
+		want        time.Duration // until there is a place; negative: until there is none
+	}{
+		"here":                       {0, 0, 0},
+		"taken over":                 {5*time.Second + 1, 7*time.Second + 1, 8 * time.Second},
+		"connecting":                 {0, 1500 * time.Millisecond, 2 * time.Second},
+		"nobody":                     {0, time.Hour, -maxStreamless * errandAgain},
+		"the other hangs":            {time.Hour, time.Hour, -errandWait},
+		"nobody after the other has": {5*time.Second + 1, time.Hour, -(6 + maxStreamless) * errandAgain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, asked := time.Now(), 0
+				is := func(until time.Duration) bool { return time.Since(began) < until }
+				e := newErrands(&host{}, func() bool { return !is(test.taken) }, func() bool { return is(test.dies) || !is(test.taken) },
+					func(string, string) error { asked++; return nil })
+				_, err := e.RequestSlot(t.Context(), "me@example.com", message.File{Name: "a.png", Size: 1})
+				if took := time.Since(began); took != max(test.want, -test.want) || (err == nil) != (test.want >= 0) {
+					t.Errorf("%v after %v, want %v", err, took, test.want)
+				}
+				if asked > int(errandWait/errandAgain)+1 {
+					t.Errorf("the other was asked %d times", asked)
+				}
+			})
+		})
+	}
+}
+
+// TestErrandsOnce: who is asked several times does an errand once, and no more than so
+// many at once.
+func TestErrandsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answers atomic.Int64
+		h := &host{wait: time.Second}
+		yes := func() bool { return true }
+		e := newErrands(h, yes, yes, func(topic, text string) error { answers.Add(1); return nil })
+		for n := range 2 * maxErrands {
+			for range 3 {
+				e.asked(fmt.Sprintf(`{"id":"%d","from":"me@example.com"}`, n))
+			}
+		}
+		e.close()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if answers.Load() != maxErrands || len(e.busy) != 0 {
+			t.Errorf("%d were done, and %d are not over", answers.Load(), len(e.busy))
+		}
+	})
 }
 
 // TestErrandsOfStrangers: what does not parse, or nobody has asked for, does nothing.

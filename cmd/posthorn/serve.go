@@ -185,7 +185,11 @@ func (c *config) handler(stream *component.Component, keeper *store.Store, share
 	if keeper == nil {
 		return httpapi.New(options, verifier, d, nil)
 	}
-	return httpapi.New(options, verifier, d, keeper)
+	h := httpapi.New(options, verifier, d, keeper)
+	if share != nil {
+		share.api = h
+	}
+	return h
 }
 
 // start gives run a goroutine, and a function that ends it and waits for that.

@@ -26,6 +26,7 @@ const (
 	guessTopic  = "guess"  // a wrong password
 	askTopic    = "ask"    // of the one that has the stream: a place for a file
 	answerTopic = "answer" // the place
+	countTopic  = "count"  // how many messages there were
 )
 
 // silence is how long the XMPP server may not answer where posthorns share a database:
@@ -43,6 +44,8 @@ type sharing struct {
 	delivery *delivery.Delivery
 	verifier *auth.Verifier
 	errands  *errands
+	counts   counts
+	api      *httpapi.Handler
 	farewell farewell
 }
 
@@ -81,6 +84,11 @@ func (s *sharing) hear(topic, text string) {
 		s.errands.asked(text)
 	case answerTopic:
 		s.errands.answered(text)
+	case countTopic:
+		var c newCount
+		if json.Unmarshal([]byte(text), &c) == nil {
+			s.api.CountElsewhere(c.Sent, c.Failed)
+		}
 	}
 }
 
@@ -112,14 +120,14 @@ func (s *sharing) deliveryOptions(o *delivery.Options) {
 		return
 	}
 	o.Term = func() int64 { return s.lease.Term() }
-	o.Flows = func() bool { return s.lease.Stream() == component.Up.String() }
+	o.Flows = s.flows
 }
 
 func (s *sharing) authOptions(o *auth.Options) {
 	if s == nil {
 		return
 	}
-	o.Keeping = func() bool { return s.lease.Stream() != component.Up.String() }
+	o.Keeping = func() bool { return !s.flows() }
 	o.Guessed = s.guessed
 }
 
@@ -132,6 +140,7 @@ func (s *sharing) httpOptions(o *httpapi.Options) {
 	o.Stream = s.lease.Stream
 	o.Ready = s.farewell.ready(func() bool { return s.keeper.Failure() == nil })
 	o.Role = s.role
+	o.Counted = s.counts.add
 }
 
 // join takes what the sharing needs of the others, before any of them runs.
@@ -146,13 +155,14 @@ func (s *sharing) join(keeper *store.Store, stream *component.Component, d *deli
 		Log:     log,
 		Metrics: metrics,
 	}, keeper)
-	s.errands = newErrands(slots{stream}, s.lease.Held, keeper.Tell)
+	s.errands = newErrands(slots{stream}, s.lease.Held, s.flows, keeper.Tell)
 }
 
 // run has the stream while this posthorn has the lease. What has become of messages is
 // written before the lease is another's, unless everything stops: then it is by now.
 func (s *sharing) run(ctx context.Context) {
 	defer s.errands.close()
+	defer start(func(ctx context.Context) { s.counts.tellOthers(ctx, s.keeper.Tell) })()
 	s.lease.Run(ctx, func(held context.Context) {
 		s.stream.Run(held)
 		if ctx.Err() == nil {
@@ -167,6 +177,9 @@ func (s *sharing) leave() {
 		s.farewell.say()
 	}
 }
+
+// flows reports whether the stream of whoever has it is up.
+func (s *sharing) flows() bool { return s.lease.Stream() == component.Up.String() }
 
 // role is what this posthorn is among those that share its database.
 func (s *sharing) role() string {
