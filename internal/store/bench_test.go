@@ -144,3 +144,28 @@ func inParallel(b *testing.B, goroutines int, do func()) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
 }
+
+// BenchmarkArrived is how long it takes from the commit of a message until another
+// instance hears of it.
+func BenchmarkArrived(b *testing.B) {
+	at := schema(b)
+	one, _ := instance(b, at, "one")
+	heard := make(chan time.Time, 1)
+	_, _ = runningWith(b, Options{URL: at, Name: "two", Arrived: func(message.JID, int64) { heard <- time.Now() }})
+	eventually(b, "it listens", func() bool {
+		mustPut(b, one, benchRecord(1))
+		select {
+		case <-heard:
+			return true
+		default:
+			return false
+		}
+	})
+	var took time.Duration
+	for b.Loop() {
+		mustPut(b, one, benchRecord(1))
+		committed := time.Now()
+		took += max(0, (<-heard).Sub(committed))
+	}
+	b.ReportMetric(float64(took.Microseconds())/float64(b.N), "µs/notification")
+}

@@ -128,6 +128,18 @@ func TestClaimGap(t *testing.T) {
 	}
 }
 
+// TestPage: what is not in line any more is neither given, nor in the way of what is behind
+// it; what is locked is.
+func TestPage(t *testing.T) {
+	var p page
+	for i, state := range []message.State{message.Queued, isGone, message.Queued, isLocked, message.Queued} {
+		p.add(&message.Record{Seq: int64(i), State: state})
+	}
+	if diff := cmp.Diff([]int64{0, 2}, seqs(p.records)); diff != "" || p.size != 5 || !p.cut {
+		t.Error(diff, p.size, p.cut)
+	}
+}
+
 // TestStopWaiting: who waits no more gets what is known by then, and later nobody can
 // decide that the message has failed.
 func TestStopWaiting(t *testing.T) { each(t, testStopWaiting) }

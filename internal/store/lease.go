@@ -27,7 +27,7 @@ const leaseTopic = "lease"
 
 // ReadLease gives the lease as it is.
 func (s *Store) ReadLease(ctx context.Context) (l message.Lease, err error) {
-	err = s.ask(ctx, leaseLimit, leasesOf, func(c *connection) error {
+	err = s.askLease(ctx, func(c *connection) error {
 		_, err := c.lease(&l, readLease)
 		return err
 	})
@@ -37,7 +37,7 @@ func (s *Store) ReadLease(ctx context.Context) (l message.Lease, err error) {
 // TakeLease gives the lease to holder, for so long, if it is nobody's. It gives the lease
 // as it is then.
 func (s *Store) TakeLease(ctx context.Context, holder string, life time.Duration) (l message.Lease, taken bool, err error) {
-	err = s.ask(ctx, leaseLimit, leasesOf, func(c *connection) (err error) {
+	err = s.askLease(ctx, func(c *connection) (err error) {
 		if taken, err = c.lease(&l, takeLease, holder, int64(life)); taken || err != nil {
 			return err
 		}
@@ -69,6 +69,16 @@ func (s *Store) RenewLease(ctx context.Context, holder string, term int64, life 
 	return held, err
 }
 
+// askLease asks about the lease, whatever is known of the database: it has a connection of
+// its own, and may work when others do not.
+func (s *Store) askLease(ctx context.Context, do func(*connection) error) error {
+	d, err := s.opened()
+	if err != nil {
+		return unavailable(err)
+	}
+	return s.askOf(ctx, d, leaseLimit, leasesOf, do)
+}
+
 // noteStream reports whether the lease says something else of the stream than before.
 func (s *Store) noteStream(stream string) (changed bool) {
 	s.mu.Lock()
@@ -88,7 +98,7 @@ func (s *Store) ReleaseLease(ctx context.Context, holder string, term int64) err
 }
 
 func (s *Store) changeLease(ctx context.Context, statement string, args ...any) (held bool, err error) {
-	err = s.ask(ctx, leaseLimit, leasesOf, func(c *connection) error {
+	err = s.askLease(ctx, func(c *connection) error {
 		n, err := c.exec(c.engine.spell(statement), args...)
 		held = n > 0
 		return err

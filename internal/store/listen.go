@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,14 +41,21 @@ func (s *Store) listen(ctx context.Context) {
 			}
 			deaf = false
 		})
-		if lasted := time.Since(began); lasted < listenAgain {
-			sleep(ctx, listenAgain-lasted)
-		}
+		sleep(ctx, againAfter(err)-time.Since(began))
 		if !heard && !deaf && ctx.Err() == nil && s.Failure() == nil { // else that says enough
 			deaf = true
 			s.opts.Log.Warn("other instances are not heard, and what they do is looked for every few seconds", "err", s.explain(err))
 		}
 	}
+}
+
+// againAfter is the time between two tries to listen. A server that does not know how to,
+// as some that are like PostgreSQL, will hardly learn it.
+func againAfter(err error) time.Duration {
+	if class := sqlState(err); strings.HasPrefix(class, "0A") || strings.HasPrefix(class, "42") {
+		return time.Minute
+	}
+	return listenAgain
 }
 
 // listenOnce hears what others tell as long as its connection lives. It calls begun when it

@@ -138,23 +138,23 @@ func (r *rows) firsts() []int64 {
 }
 
 const (
-	kept  = columns + `, part`
-	types = `$1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
+	allColumns  = columns + `, part`
+	columnTypes = `$1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
 		$13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]`
 
-	putAll = `INSERT INTO messages (` + kept + `) SELECT * FROM unnest(` + types + `)`
+	putAll = `INSERT INTO messages (` + allColumns + `) SELECT * FROM unnest(` + columnTypes + `)`
 
 	// putNew puts the requests of which nothing is known, and gives the numbers of their
 	// first records. Of two instances that put the same one at once, the index on its first
 	// record lets one through, and the other waits until that one is there.
-	putNew = `WITH given AS MATERIALIZED (SELECT * FROM unnest(` + types + `, $19::bigint[]) AS given (` + kept + `, first)),
-		firsts AS (INSERT INTO messages (` + kept + `) SELECT ` + kept + ` FROM given
+	putNew = `WITH given AS MATERIALIZED (SELECT * FROM unnest(` + columnTypes + `, $19::bigint[]) AS given (` + allColumns + `, first)),
+		firsts AS (INSERT INTO messages (` + allColumns + `) SELECT ` + allColumns + ` FROM given
 			WHERE part = 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.scope <> '' AND messages.scope = given.scope) ORDER BY scope
 			ON CONFLICT (scope) WHERE scope <> '' AND part = 0 DO NOTHING RETURNING seq),
-		others AS (INSERT INTO messages (` + kept + `) SELECT ` + kept + ` FROM given WHERE part > 0 AND first IN (SELECT seq FROM firsts))
+		others AS (INSERT INTO messages (` + allColumns + `) SELECT ` + allColumns + ` FROM given WHERE part > 0 AND first IN (SELECT seq FROM firsts))
 		SELECT seq FROM firsts`
 
-	change = `UPDATE messages SET state = new.state, attempts = new.attempts, code = new.code, detail = new.detail, wake = new.wake, expires = new.expires,
+	changeAll = `UPDATE messages SET state = new.state, attempts = new.attempts, code = new.code, detail = new.detail, wake = new.wake, expires = new.expires,
 			content = CASE WHEN new.content IS NOT NULL THEN new.content WHEN new.pending THEN messages.content END,
 			waits = CASE WHEN new.fresh THEN new.waits ELSE least(messages.waits, new.waits) END
 		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::boolean[], $14::boolean[])
@@ -218,11 +218,11 @@ func queueChanges(b *pgx.Batch, settlings []*settling) {
 		}
 	}
 	for _, round := range rounds {
-		b.Queue(change, round.columns()...).Query(round.apply)
+		b.Queue(changeAll, round.columns()...).Query(round.apply)
 	}
 }
 
-// columns gives the arguments of change.
+// columns gives the arguments of changeAll.
 func (c *changes) columns() []any {
 	n := len(c.of)
 	var (

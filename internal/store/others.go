@@ -95,11 +95,13 @@ func (n *news) empty() bool {
 	return len(n.Arrived) == 0 && len(n.Settled) == 0 && len(n.Told) == 0 && !n.Missed
 }
 
-// hear takes what a batch has written.
-func (o *others) hear(batch []*write) {
+// hear takes what a batch has written, or may have.
+func (o *others) hear(batch []*write, v verdict) {
 	o.say(func(n *news) {
+		n.Missed = n.Missed || v == lost
 		for _, w := range batch {
 			switch {
+			case v != fine:
 			case w.put != nil && w.put.kept && w.put.parts == nil:
 				n.arrive(w.put.records)
 			case w.settle != nil:

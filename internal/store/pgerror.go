@@ -9,9 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errClosed is how database/sql is told that a connection has gone.
-var errClosed = driver.ErrBadConn
-
 // judgePostgres goes by the classes of PostgreSQL's error codes (its Appendix A).
 func judgePostgres(err error) verdict {
 	var early unasked

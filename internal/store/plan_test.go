@@ -143,7 +143,7 @@ func plansShared(s *Store) (plans []sharedPlan) {
 	put := rows{of: []row{{&putting{records: make([]message.Record, 1), contents: make([][]byte, 1)}, 0}}}
 	add("a request that may be known", false, "using messages_scope on messages messages_1 Index Cond: (scope = given_1.scope)", putNew, append(put.columns(), put.firsts())...)
 	made := changes{of: []changing{{&settling{changes: make([]message.Change, 1), contents: make([][]byte, 1)}, 0}}}
-	add("a change", false, "using messages_pkey on messages Index Cond: (seq = new.seq)", change, made.columns()...)
+	add("a change", false, "using messages_pkey on messages Index Cond: (seq = new.seq)", changeAll, made.columns()...)
 	add("the bound of what is remembered", false, "Index Only Scan Backward using messages_done on messages", beyond, 10)
 	add("what is forgotten", true, "using messages_done on messages messages_1 Index Cond: (wake <= '1'::bigint); using messages_pkey on messages", forgetting, 1, 10)
 	add("an original", true, "Index Scan using originals_pkey on originals Index Cond: ((sender = 'user1@example.com'::text) AND (recipient = 'you'::text) AND (about = 'x'::text))", original, string(sender), "you", "x", 1)
@@ -156,7 +156,7 @@ func plansShared(s *Store) (plans []sharedPlan) {
 // fillTables puts a hundred thousand messages into a database, of which some are pending.
 func fillTables(t *testing.T, at string) {
 	t.Helper()
-	err := server.Server(t).Do(at, `INSERT INTO messages (`+kept+`)
+	err := server.Server(t).Do(at, `INSERT INTO messages (`+allColumns+`)
 		SELECT i, 'user' || i % 100 || '@example.com', 'you@example.com', md5(i::text), decode(repeat('00', 100), 'hex'),
 			CASE WHEN i > 95000 THEN 'queued' WHEN i > 94900 THEN 'unconfirmed' WHEN i > 94800 THEN 'waiting' ELSE 'delivered' END,
 			1, '', '', i, i, 1000, CASE WHEN i % 2 = 0 THEN md5(i::text) ELSE '' END, '', i, 0, 0, 0 FROM generate_series(1, 100000) AS i`,

@@ -2,20 +2,11 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
-	"database/sql"
-	"errors"
 	"fmt"
-	"net"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -33,32 +24,7 @@ const (
 	// migrateLimit bounds what is done at the start, where tables with a million rows get
 	// new columns and indexes, or another instance gives them some.
 	migrateLimit = 10 * time.Minute
-	// maxRow bounds what is read as one message of the protocol, in bytes.
-	maxRow = 64 << 20
 )
-
-// settings are those of each connection, unless the URL has others. Whatever becomes of an
-// instance or of the network, the server lets go of its locks within seconds. What is asked
-// is always found by an index, also where the plan was made when the table was empty.
-func settings() map[string]string {
-	return map[string]string{
-		"application_name":                    "posthorn",
-		"client_encoding":                     "UTF8",
-		"default_transaction_isolation":       "read committed",
-		"statement_timeout":                   "4000", // milliseconds; before pgLimit, so that it is the server who says so
-		"lock_timeout":                        "3000",
-		"idle_in_transaction_session_timeout": "5000",
-		"tcp_keepalives_idle":                 "5", // seconds
-		"tcp_keepalives_interval":             "2",
-		"tcp_keepalives_count":                "3",
-		"tcp_user_timeout":                    "10000", // milliseconds
-		"enable_seqscan":                      "off",
-		"enable_bitmapscan":                   "off",
-		"enable_hashjoin":                     "off",
-		"enable_mergejoin":                    "off",
-		"jit":                                 "off",
-	}
-}
 
 // postgres is the engine that several instances share.
 func postgres(opts Options) engine {
@@ -134,7 +100,8 @@ func (p *pg) prepare(s *Store) (*database, error) {
 		writers: pool(config, s.engine.writers, map[string]string{"plan_cache_mode": "force_generic_plan"}),
 		readers: pool(config, readers, map[string]string{"synchronous_commit": "off", "statement_timeout": milliseconds(countLimit)}),
 		notes:   pool(config, 1, map[string]string{"synchronous_commit": "off"}),
-		leases:  pool(config, 1, map[string]string{"statement_timeout": brief, "lock_timeout": brief}),
+		// A lease that a crash forgets would be given twice.
+		leases: pool(config, 1, map[string]string{"synchronous_commit": "on", "statement_timeout": brief, "lock_timeout": brief}),
 	}, nil
 }
 
@@ -171,173 +138,19 @@ func (p *pg) begin(s *Store, config *pgx.ConnConfig) error {
 	return p.warn(c)
 }
 
-// config reads the URL, and what PGPASSWORD and the other variables of PostgreSQL's own
-// programs say.
-func (p *pg) config() (*pgx.ConnConfig, error) {
-	config, err := pgx.ParseConfig(p.opts.URL)
-	if err != nil {
-		return nil, errURL // and not err, which may show of the URL what is wrong with it
-	}
-	for name, value := range settings() {
-		if _, given := config.RuntimeParams[name]; !given {
-			config.RuntimeParams[name] = value
-		}
-	}
-	config.MaxProtocolMessageBodyLen = maxRow
-	if config.ValidateConnect == nil { // several hosts: the one that can be written
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = pgLimit
-	}
-	if slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return f.Host != config.Host || f.Port != config.Port }) {
-		config.DialFunc = (&net.Dialer{Timeout: dialLimit / time.Duration(len(config.Fallbacks)+1)}).DialContext
-	}
-	return config, nil
-}
-
-// dialLimit bounds how long hosts are waited for that do not answer at all, before one
-// that does: the lease has to be renewed meanwhile.
-const dialLimit = 1500 * time.Millisecond
-
-// errURL: what is wrong with the URL, without what stands in it.
-var errURL = errors.New("is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE)")
-
-// pool gives so many connections, with settings of their own beside the others.
-func pool(config *pgx.ConnConfig, size int, more map[string]string) *sql.DB {
-	config = config.Copy()
-	for name, value := range more {
-		config.RuntimeParams[name] = value
-	}
-	db := stdlib.OpenDB(*config, stdlib.OptionShouldPing(mayBeDead), stdlib.OptionResetSession(isOpen))
-	db.SetMaxOpenConns(size)
-	db.SetMaxIdleConns(size)
-	return db
-}
-
-// mayBeDead sees to it that nothing is asked on a connection that the server has closed,
-// or that has died in silence: after that, nobody would know whether it was done. It asks
-// itself, so that it waits no longer than it has to.
-func mayBeDead(ctx context.Context, idle stdlib.ShouldPingParams) bool {
-	if idle.IdleDuration > time.Second || readable(idle.Conn.PgConn().Conn()) {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		if idle.Conn.Ping(ctx) != nil {
-			_ = idle.Conn.Close(ctx)
-		}
-	}
-	return false
-}
-
-// isOpen gives database/sql the reason for another connection.
-func isOpen(_ context.Context, conn *pgx.Conn) error {
-	if conn.IsClosed() {
-		return errClosed
-	}
-	return nil
-}
-
-// readable reports whether there is something to be read, or the end. On a connection of
-// which nothing was asked that is the server's farewell, most often.
-func readable(conn net.Conn) bool {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	socket, ok := conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return true
-	}
-	var peeked error
-	err = raw.Control(func(fd uintptr) { // not Read: pgx may be reading
-		_, _, peeked = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT) // #nosec G115 -- it is a descriptor
-	})
-	return err != nil || !errors.Is(peeked, unix.EAGAIN)
-}
-
-// warn says in the log where what was acknowledged could be lost.
-func (p *pg) warn(c *connection) error {
-	risks, err := c.risks()
-	text := strings.Join(risks, "; ")
-	if err == nil && text != "" && text != p.warned && p.opts.Log != nil {
-		p.opts.Log.Warn("PostgreSQL may lose messages that were accepted", "reason", text)
-	}
-	p.warned = text
-	return err
-}
-
-// risks says which settings let what was committed be lost.
-func (c *connection) risks() ([]string, error) {
-	rows, err := c.query(`SELECT name, setting FROM pg_settings WHERE name IN ('synchronous_commit', 'fsync', 'full_page_writes', 'synchronous_standby_names')`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	is := make(map[string]string)
-	for rows.Next() {
-		var name, setting string
-		if err := rows.Scan(&name, &setting); err != nil {
-			return nil, err
-		}
-		is[name] = setting
-	}
-	return risksOf(is), rows.Err()
-}
-
-func risksOf(is map[string]string) (risks []string) {
-	for _, name := range []string{"synchronous_commit", "fsync", "full_page_writes"} {
-		if is[name] == "off" {
-			risks = append(risks, name+" is off: a crash of its machine loses messages that were accepted; set it to on")
-		}
-	}
-	if how := is["synchronous_commit"]; is["synchronous_standby_names"] != "" && (how == "local" || how == "remote_write") {
-		risks = append(risks, "synchronous_commit is "+how+": a standby that takes over may lack messages that were accepted; set it to on")
-	}
-	return risks
-}
-
-// A Server is what serves the database.
-type Server struct {
-	Version string   // "PostgreSQL 15.8"; "": there is none
-	Risks   []string // what may lose messages that were accepted, with what to do, a line each
-}
-
-// Server says what serves the database, and how safe what is kept there is.
-func (s *Store) Server(ctx context.Context) (server Server, err error) {
-	if s.others == nil {
-		return server, nil
-	}
-	err = s.ask(ctx, pgLimit, writersOf, func(c *connection) error {
-		rows, err := c.query(`SELECT version()`)
-		if err != nil {
-			return err
-		}
-		var long string
-		if _, err := one(rows, &long); err != nil {
-			return err
-		}
-		words := strings.Fields(long)
-		server.Version = strings.Join(words[:min(2, len(words))], " ")
-		server.Risks, err = c.risks()
-		return err
-	})
-	return server, err
-}
-
 // changedPostgres lets everything be counted anew now and then: what others tell of may
 // have been missed. Where counting takes long, that is less often.
 func changedPostgres(_ context.Context, s *Store) (bool, error) {
-	missed := s.others.missed.Swap(false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if missed || time.Since(s.counted) > max(countAgain, 20*s.counting) {
-		s.counted = time.Now()
-		return true, s.failure
+	if s.failure != nil {
+		return false, unavailable(s.failure)
 	}
-	return false, s.failure
+	if s.others.missed.Swap(false) || time.Since(s.counted) > max(countAgain, 20*s.counting) {
+		s.counted = time.Now()
+		return true, nil
+	}
+	return false, nil
 }
 
 // countAgain is how often it is counted what others have changed.

@@ -3,8 +3,11 @@ package store
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -189,6 +192,39 @@ func TestUnfit(t *testing.T) {
 	settle(t, s, change)
 	if got := mustSelect(t, s, message.Query{Final: true})[0]; got.Detail != "why\ufffd \ufffd" || got.Code != "c\ufffd" {
 		t.Errorf("the outcome is %q %q", got.Code, got.Detail)
+	}
+}
+
+// TestTogether: what is put and settled at once is all done, or nothing of it.
+func TestTogether(t *testing.T) {
+	at := schema(t)
+	s, _ := running(t, at)
+	mustPut(t, s, record(0, me, a, "x"))
+	if err := server.Server(t).Do(at, `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as asked'; END $$`,
+		`CREATE TRIGGER fails BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION fail()`); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.database.connection(&s.engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.done()
+	c.ctx = t.Context()
+	keyed := with(record(0, me, a, "keyed"), func(r *message.Record) { r.Scope = "key" })
+	var batch []*write
+	for _, r := range []message.Record{record(0, me, a, "plain"), keyed} {
+		batch = append(batch, &write{put: &putting{records: []message.Record{r}, contents: [][]byte{[]byte("{}")}, numbered: func() {}}})
+	}
+	p := &settling{changes: []message.Change{{Before: message.Queued, Record: in(record(1, me, a, ""), message.Bounced, 1)}}, contents: make([][]byte, 1), applied: make([]bool, 1)}
+	batch = append(batch, &write{settle: p})
+	if err := together(c, batch); err == nil || p.applied[0] || len(mustSelect(t, s, message.Query{})) != 1 {
+		t.Errorf("a part was done: %v, %v", err, seqs(mustSelect(t, s, message.Query{})))
+	}
+	if err := server.Server(t).Do(at, `DROP TRIGGER fails ON messages`); err != nil {
+		t.Fatal(err)
+	}
+	if err := together(c, batch); err != nil || !p.applied[0] || len(mustSelect(t, s, message.Query{})) != 3 {
+		t.Errorf("not everything was done: %v, %v", err, seqs(mustSelect(t, s, message.Query{})))
 	}
 }
 
@@ -478,11 +514,15 @@ func TestFrozenServer(t *testing.T) {
 		t.Error("Put gave", err)
 	}
 	eventually(t, "it fails", func() bool { return s.Failure() != nil })
-	if text := s.Failure().Error(); !strings.HasPrefix(text, "store: "+Redact(url)+" does not answer in time: ") {
+	failure := s.Failure()
+	if text := failure.Error(); !strings.HasPrefix(text, "store: "+Redact(url)+" does not answer in time: ") {
 		t.Error(text)
 	}
-	if _, err := s.Select(t.Context(), message.Query{}); fault.Of(err).Kind != fault.Unavailable {
-		t.Error("Select gave", err)
+	if _, err := s.Select(t.Context(), message.Query{}); !errors.Is(err, failure) && !errors.Is(err, s.Failure()) {
+		t.Error("who reads does not learn at once that there is no use:", err)
+	}
+	if changed, err := s.Changed(t.Context()); changed || fault.Of(err).Kind != fault.Unavailable {
+		t.Error("Changed gave", changed, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -693,4 +733,35 @@ func TestNoticesWhileResting(t *testing.T) {
 		t.Error(text)
 	}
 	t.Log(log)
+}
+
+// TestSettings: each connection has what lets the server go on without this instance, and
+// what the URL says otherwise.
+func TestSettings(t *testing.T) {
+	at := schema(t) + "&statement_timeout=7s&application_name=mine"
+	s, _ := running(t, at)
+	for name, pool := range map[string]*sql.DB{"writers": s.database.writers, "readers": s.database.readers, "leases": s.database.leases, "notes": s.database.notes} {
+		want := settings()
+		maps.Copy(want, map[string]string{"application_name": "mine", "statement_timeout": "7s"})
+		switch name {
+		case "readers":
+			want["statement_timeout"], want["synchronous_commit"] = "30s", "off"
+		case "leases":
+			want["statement_timeout"], want["lock_timeout"], want["synchronous_commit"] = "2s", "2s", "on"
+		case "notes":
+			want["synchronous_commit"] = "off"
+		case "writers":
+			want["synchronous_commit"] = "on"
+		}
+		for setting, value := range want {
+			var is, wanted string
+			err := pool.QueryRowContext(t.Context(), `SELECT current_setting($1)`, setting).Scan(&is)
+			if err == nil { // as PostgreSQL writes it
+				err = pool.QueryRowContext(t.Context(), `SELECT set_config($1, $2, true)`, setting, value).Scan(&wanted)
+			}
+			if err != nil || is != wanted {
+				t.Errorf("%s: %s is %s, want %s, %v", name, setting, is, wanted, err)
+			}
+		}
+	}
 }

@@ -28,17 +28,20 @@ func (s *Store) Select(ctx context.Context, q message.Query) (records []message.
 // read lets do read, once more where the connection was lost. What cannot be read is not
 // kept: Run is told where the database is to blame.
 func (s *Store) read(ctx context.Context, do func(context.Context, *sql.DB) error) error {
-	d, err := s.opened()
+	d, err := s.reachable()
 	if err != nil {
 		return unavailable(err)
 	}
-	err = s.readOnce(ctx, d, do)
-	v := s.engine.judge(err)
-	if v == lost && ctx.Err() == nil {
-		err = s.readOnce(ctx, d, do)
-		v = s.engine.judge(err)
+	if s.engine.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.engine.limit)
+		defer cancel()
 	}
-	switch v {
+	err = do(ctx, d.readers)
+	if s.engine.judge(err) == lost && ctx.Err() == nil {
+		err = do(ctx, d.readers)
+	}
+	switch s.engine.judge(err) {
 	case fine, unfit: // what the database cannot keep is not there
 		return nil
 	case damaged:
@@ -48,15 +51,6 @@ func (s *Store) read(ctx context.Context, do func(context.Context, *sql.DB) erro
 		}
 	}
 	return unavailable(s.explain(err))
-}
-
-func (s *Store) readOnce(ctx context.Context, d *database, do func(context.Context, *sql.DB) error) error {
-	if s.engine.limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.engine.limit)
-		defer cancel()
-	}
-	return do(ctx, d.readers)
 }
 
 // find is Select for who writes.

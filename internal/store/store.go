@@ -1,18 +1,32 @@
 // Package store keeps messages in a database: those that could not be handed
-// over, and those whose outcome has to be remembered for an idempotency key. It
-// does not decide about them.
+// over, and those whose outcome has to be remembered for an idempotency key. Where
+// several posthorns share it, each an instance, it keeps all of theirs. It does not
+// decide about them.
 //
-//  1. Open locks the directory, opens the SQLite database in it, and brings its
+//  1. Open opens the database, a file of SQLite or one of PostgreSQL's, and brings its
 //     tables up to date, in order and only forward.
-//  2. Run is the only writer. It takes all the writes that wait and commits them
-//     as one transaction, whose one fsync they share, and then tells each.
+//  2. Run writes: with one goroutine to SQLite, with four to PostgreSQL. Each takes all
+//     the writes that wait and commits them as one transaction, whose one fsync they
+//     share, and then tells each.
 //  3. Readers have connections of their own, and see what is committed.
-//  4. When the database fails (locked, full, read-only, damaged), writes get an
+//  4. When the database fails (locked, full, read-only, damaged, away), writes get an
 //     error at once, and Run tries until it works again.
+//  5. Instances are told of what others have written, once it is committed. Words get
+//     lost: who has to know looks by itself as well, now and then.
+//  6. One instance at a time has a lease, of a term. What it claims under that is void
+//     once there is a later term.
+//
+// An engine is in what the two kinds of database differ; they have the same tables and
+// the same SQL, but for some words, and what PostgreSQL does with many rows at once.
 //
 // SQLite: WAL mode, so that readers and the writer do not wait for each other, and
-// synchronous=FULL, so that what is committed outlives a loss of power. The SQL is
-// what PostgreSQL understands too, but for the names of types.
+// synchronous=FULL, so that what is committed outlives a loss of power. Its directory is
+// locked: one process has it, but for the administrator's commands.
+//
+// PostgreSQL: what is put and settled goes in few statements and one round trip, so that no
+// lock is held while an instance or the network stands still; everything has a deadline,
+// here and at the server. A connection that is lost after that leaves open whether it was
+// done, and whoever put it is told so.
 package store
 
 import (
@@ -35,7 +49,7 @@ type Options struct {
 	Path string // of the SQLite file; its directory is made where it is missing
 	URL  string // of the PostgreSQL database; "": it is SQLite's
 	// Beside a service that uses it: the directory is not locked, and a database
-	// that is not there, or older, is an error.
+	// that is not there, or older, is an error. It hears nothing, but others hear of it.
 	Beside  bool
 	Name    string // of this instance, unlike that of any other that has the database
 	Log     *slog.Logger
@@ -140,6 +154,18 @@ func (s *Store) opened() (*database, error) {
 		return nil, s.failure
 	}
 	return s.database, nil
+}
+
+// reachable gives the database, or the error for who wants to read it: at once where it is
+// known that there is no way to it.
+func (s *Store) reachable() (*database, error) {
+	d, err := s.opened()
+	if failure := s.Failure(); err == nil && failure != nil {
+		if v := s.engine.judge(failure); v == unsent || v == lost {
+			return nil, failure
+		}
+	}
+	return d, err
 }
 
 func (s *Store) closeDatabase() {
