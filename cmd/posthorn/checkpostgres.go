@@ -55,7 +55,7 @@ func reportPostgres(ctx context.Context, r *report, c *config, s *store.Store, s
 		text += fmt.Sprintf(", %d messages wait there", kept)
 	}
 	risks := server.Risks
-	if isOpen(c.storeURL.Reveal(), os.Getenv("PGSSLMODE")) {
+	if isOpen(c.storeURL.Reveal(), os.Getenv) {
 		risks = append(slices.Clone(risks), "the connection may be without TLS: add sslmode=verify-full to its URL, and sslrootcert where the authority is your own")
 	}
 	for _, risk := range risks {
@@ -69,22 +69,25 @@ func reportPostgres(ctx context.Context, r *report, c *config, s *store.Store, s
 
 // isOpen reports whether a connection to another machine may be one that others can read,
 // or answer: without sslmode, PostgreSQL's clients take TLS where it is offered.
-func isOpen(at, mode string) bool {
+func isOpen(at string, getenv func(string) string) bool {
 	u, err := url.Parse(at)
 	if err != nil {
 		return false
 	}
 	query := u.Query()
-	if query.Has("sslmode") {
-		mode = query.Get("sslmode")
+	mode := cmp.Or(query.Get("sslmode"), getenv("PGSSLMODE"))
+	hosts := strings.Split(cmp.Or(query.Get("host"), u.Host, getenv("PGHOST")), ",")
+	return slices.ContainsFunc(hosts, isElsewhere) && !slices.Contains([]string{"require", "verify-ca", "verify-full"}, mode)
+}
+
+// isElsewhere reports whether a host, which may have a port, is another machine; a path is
+// a socket of this one.
+func isElsewhere(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
 	}
-	host := u.Hostname()
-	if query.Has("host") {
-		host = query.Get("host")
-	}
-	ip := net.ParseIP(host)
-	here := host == "" || host == "localhost" || host[0] == '/' || ip != nil && ip.IsLoopback()
-	return !here && !slices.Contains([]string{"require", "verify-ca", "verify-full"}, mode)
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host != "" && host != "localhost" && host[0] != '/' && (ip == nil || !ip.IsLoopback())
 }
 
 // reportLease says who sends for all that share the database, and gives its name.

@@ -51,13 +51,17 @@ func TestIsOpen(t *testing.T) {
 		"postgres://[::1]:5432/x":                         false,
 		"postgres://192.0.2.1/x":                          true,
 		"postgres://one:1,two:2/x":                        true,
+		"postgres://localhost:1,[::1]:2/x":                false,
+		"postgres:///x?host=/run/postgresql,two":          true,
+		"postgres:///x?host=::1":                          false,
 	} {
-		if got := isOpen(at, ""); got != want {
+		if got := isOpen(at, func(string) string { return "" }); got != want {
 			t.Errorf("%s: %v", at, got)
 		}
 	}
-	if isOpen("postgres://db/x", "verify-full") || !isOpen("postgres://db/x?sslmode=prefer", "verify-full") {
-		t.Error("PGSSLMODE counts where the URL says nothing")
+	getenv := func(name string) string { return map[string]string{"PGHOST": "db", "PGSSLMODE": "verify-full"}[name] }
+	if isOpen("postgres://db/x", getenv) || !isOpen("postgres://db/x?sslmode=prefer", getenv) || !isOpen("postgres:///x?sslmode=prefer", getenv) {
+		t.Error("PGSSLMODE and PGHOST count where the URL says nothing")
 	}
 }
 
