@@ -354,6 +354,7 @@ func (k *memory) Tally(context.Context) (piles []message.Pile, last int64, err e
 	if err := k.begin("Tally", true); err != nil {
 		return nil, 0, err
 	}
+	defer k.pause()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	type key struct {

@@ -100,6 +100,7 @@ func (d *Delivery) handPages(ctx context.Context, senders []message.JID) (more b
 
 // handPage is handPages for one that is read.
 func (d *Delivery) handPage(ctx context.Context, p *page) (more bool) {
+	defer func() { d.endPage(p.account, more) }()
 	for i := range p.records {
 		select {
 		case d.slots <- struct{}{}:
@@ -115,9 +116,6 @@ func (d *Delivery) handPage(ctx context.Context, p *page) (more bool) {
 		if !goOn {
 			return true
 		}
-	}
-	if p.more {
-		d.lookOn(p.From)
 	}
 	return p.more
 }
@@ -136,12 +134,11 @@ func (d *Delivery) startPages(senders []message.JID) (pages []page) {
 	return pages
 }
 
-func (d *Delivery) lookOn(sender message.JID) {
+// endPage lets go of a page, behind which there may be more.
+func (d *Delivery) endPage(a *account, more bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if a := d.accounts[sender]; a != nil {
-		a.look = true
-	}
+	a.look, a.inHand = a.look || more, false
 }
 
 func (d *Delivery) rest(sender message.JID, wait time.Duration) {

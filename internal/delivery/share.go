@@ -239,7 +239,7 @@ func (d *Delivery) keepLooking(before map[message.JID]*account) {
 		return
 	}
 	for sender, old := range before {
-		if old.look {
+		if old.look || old.inHand { // what is in hand is handed over by nobody now
 			d.account(sender).look = true
 		}
 		if a := d.accounts[sender]; a != nil {

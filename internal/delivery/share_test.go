@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -205,5 +206,27 @@ func TestTakeover(t *testing.T) {
 				t.Errorf("answered %s", r)
 			}
 		}
+	})
+}
+
+// TestSharedCount: what comes while it is counted what is kept is sent at once all the same.
+func TestSharedCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		defer p.stop()
+		p.leader.keeper.set(func(k *table) { k.latency = func() time.Duration { return 10 * time.Millisecond } })
+		for after := range 12 {
+			time.Sleep(time.Second)
+			p.leader.Missed()
+			time.Sleep(time.Duration(after) * 5 * time.Millisecond)
+			sender := message.JID(fmt.Sprint(after, "@example.com"))
+			p.standby.send(t.Context(), one(letter(sender, you, fmt.Sprint(after))))
+			time.Sleep(100 * time.Millisecond)
+			if got := len(p.leader.stream.onStream()); got != after+1 {
+				t.Fatalf("one that came %d ms after the count began was not sent", 5*after)
+			}
+		}
+		p.leader.stream.deliver()
+		time.Sleep(time.Second)
 	})
 }
