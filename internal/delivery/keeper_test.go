@@ -111,6 +111,7 @@ func (k *memory) Put(_ context.Context, records []message.Record, numbered func(
 		return nil, err
 	}
 	defer k.pause()
+	k.number(records)
 	k.mu.Lock()
 	putting := k.putting
 	k.mu.Unlock()
@@ -127,12 +128,6 @@ func (k *memory) Put(_ context.Context, records []message.Record, numbered func(
 			return earlier, nil
 		}
 	}
-	if k.shared {
-		for i := range records {
-			k.last++
-			records[i].Seq = k.last
-		}
-	}
 	numbered()
 	for _, r := range records {
 		if _, taken := k.records[r.Seq]; taken {
@@ -143,6 +138,18 @@ func (k *memory) Put(_ context.Context, records []message.Record, numbered func(
 	}
 	k.tell(false, records...)
 	return nil, nil
+}
+
+// number gives records that are shared their numbers, some time before they are there.
+func (k *table) number(records []message.Record) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range records {
+		if k.shared {
+			k.last++
+			records[i].Seq = k.last
+		}
+	}
 }
 
 // stored is a message as it comes back from the disk.
@@ -214,8 +221,9 @@ func (k *memory) ClaimLines(_ context.Context, term int64, lines []message.Line,
 		return nil, nil, errors.New("memory: another leads")
 	}
 	for _, l := range lines {
-		found := k.find(message.Query{From: l.From, State: message.Queued, After: l.After, Limit: limit})
-		full := len(found) == limit
+		found := slices.DeleteFunc(k.find(message.Query{From: l.From, State: message.Queued}), func(r message.Record) bool { return r.Seq <= l.After && r.Term == term })
+		full := len(found) >= limit
+		found = found[:min(len(found), limit)]
 		if k.held != nil && k.held() && len(found) > 0 {
 			found, full = found[:len(found)-1], true
 		}

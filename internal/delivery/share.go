@@ -72,8 +72,13 @@ func (d *Delivery) readPages(ctx context.Context, pages []page) (err error) {
 		lines[i] = pages[i].Line
 	}
 	records, more, err := d.keeper.ClaimLines(ctx, d.opts.Term(), lines, min(pageLength, maxClaimed/len(lines)))
-	for i := range records {
-		pages[i].records, pages[i].more = records[i], more[i]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, found := range records {
+		pages[i].records, pages[i].more = found, more[i]
+		if len(found) > 0 { // what another has put in line late may be before the cursor: until it is on the stream it is to be read again
+			pages[i].account.cursor = min(pages[i].account.cursor, found[0].Seq-1)
+		}
 	}
 	return err
 }

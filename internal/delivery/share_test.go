@@ -175,6 +175,45 @@ func TestSharedKey(t *testing.T) {
 	})
 }
 
+// TestSharedOrder: what got its number before others and was there after them is not passed
+// by what was sent when it had been answered, even where nobody has told of it, and the
+// stream takes nothing for a moment.
+func TestSharedOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		defer p.stop()
+		p.deaf.Store(true)
+		p.flows.Store(false)
+		commit := make(chan struct{})
+		p.leader.keeper.set(func(k *table) {
+			k.putting = func(rs []message.Record) {
+				if rs[0].ID == "1" {
+					<-commit
+				}
+			}
+		})
+		first := p.standby.send(t.Context(), one(letter(me, you, "1")))
+		synctest.Wait()
+		p.leader.send(t.Context(), one(letter(me, you, "2")))
+		synctest.Wait()
+		close(commit)
+		synctest.Wait()
+		if first.String() != "queued" {
+			t.Fatalf("answered %s", first)
+		}
+		full := func(is bool) { p.leader.stream.set(func(s *stream) { s.full = is }) }
+		full(true)
+		p.leader.send(t.Context(), one(letter(me, you, "3")))
+		synctest.Wait()
+		full(false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := strings.Join(p.leader.stream.onStream(), ""); got != "213" {
+			t.Errorf("on the stream are %s", got)
+		}
+	})
+}
+
 // TestTakeover: another that comes to lead sends what the first had on the stream, in
 // order, and what the first learns then is void.
 func TestTakeover(t *testing.T) {

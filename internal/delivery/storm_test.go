@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -115,6 +116,11 @@ func storm(t *testing.T, seed uint64, posts int) {
 	if w.disk.shared = w.shared; w.shared {
 		w.disk.spread = w.spread
 		w.disk.held = func() bool { return w.chance(100) }
+		w.disk.putting = func([]message.Record) {
+			for range w.below(100) {
+				runtime.Gosched() // others get a number, and are there before
+			}
+		}
 	}
 	if w.below(2) == 0 {
 		w.disk.latency = func() time.Duration {

@@ -29,6 +29,10 @@ func (s *Store) Claim(ctx context.Context, term int64, q message.Query) (records
 // Seq, each marked as claimed under that term of the lease on the stream; and whether there
 // may be more. No two lines are of one sender. ErrLost where the lease has another term.
 //
+// What was not claimed under the term is meant whether or not it is behind q.After: one
+// that got its number before others may be there after them, and must not be passed by
+// what comes then.
+//
 // It waits for nobody and for no disk. Where a record is locked by somebody else, it gives
 // those before it, so that none overtakes it. A claim that a crash forgets harms nothing:
 // its stream has ended too, or it is made again.
@@ -50,7 +54,7 @@ func (s *Store) ClaimLines(ctx context.Context, term int64, lines []message.Line
 
 // claimLine is a claim of one line, for an engine that has one writer.
 const claimLine = `UPDATE messages SET term = $1
-	WHERE seq IN (SELECT seq FROM messages WHERE sender = $2 AND seq > $3 AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4)
+	WHERE seq IN (SELECT seq FROM messages WHERE sender = $2 AND (seq > $3 OR term < $1) AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4)
 		AND EXISTS (SELECT 1 FROM leases WHERE name = 'stream' AND term = $1)
 	RETURNING ` + columns
 
@@ -76,7 +80,7 @@ func claimSQLite(c *connection, term int64, lines []message.Line, limit int) (re
 // read all that is in line for each.
 const claimLines = `WITH lines AS MATERIALIZED (SELECT * FROM unnest($2::text[], $3::bigint[]) AS lines (sender, after)),
 		page AS MATERIALIZED (SELECT next.* FROM lines CROSS JOIN LATERAL
-			(SELECT seq, sender FROM messages WHERE sender = lines.sender AND seq > lines.after AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4) AS next),
+			(SELECT seq, sender FROM messages WHERE sender = lines.sender AND (seq > lines.after OR term < $1) AND state = 'queued' AND term <= $1 ORDER BY seq LIMIT $4) AS next),
 		free AS MATERIALIZED (SELECT seq FROM messages WHERE seq IN (SELECT seq FROM page) FOR UPDATE SKIP LOCKED),
 		claimed AS (UPDATE messages SET term = $1
 			WHERE seq IN (SELECT seq FROM free) AND state || '' = 'queued' AND term <= $1

@@ -17,7 +17,8 @@ func lead(t testing.TB, s *Store, term int64) {
 }
 
 // TestClaim: what is in line is claimed under the lease's term, in order, and under no
-// other; what was claimed under a later one is not changed by who has an earlier one.
+// other; what was claimed under a later one is not changed by who has an earlier one. What
+// comes to be there before what was claimed already is not passed.
 func TestClaim(t *testing.T) { each(t, testClaim) }
 
 func testClaim(t *testing.T, at string) {
@@ -64,6 +65,10 @@ func testClaim(t *testing.T, at string) {
 	if !bounce(old[1], 2) || !bounce(old[2], 0) {
 		t.Error("what nobody else has claimed was not settled")
 	}
+	mustPut(t, s, record(6, me, a, "x"))
+	lead(t, s, 3)
+	claim(3, 6, 10, false, 1, 6)
+	claim(3, 6, 10, false)
 }
 
 // TestClaimLines: many lines are claimed at once, each by itself.
@@ -77,6 +82,9 @@ func testClaimLines(t *testing.T, at string) {
 		t.Errorf("without a lease: %v", err)
 	}
 	lead(t, s, 1)
+	if first, _, err := s.ClaimLines(t.Context(), 1, []message.Line{{From: other}}, 1); err != nil || !cmp.Equal(seqs(first[0]), []int64{2}) {
+		t.Fatal(err, first)
+	}
 	for limit, wantMore := range map[int][]bool{1: {true, false, true}, 2: {true, false, true}, 3: {false, false, false}} {
 		records, more, err := s.ClaimLines(t.Context(), 1, lines, limit)
 		want := [][]int64{[]int64{4, 5}[:min(2, limit)], nil, []int64{1, 3}[:min(2, limit)]}

@@ -137,7 +137,7 @@ func plansShared(s *Store) (plans []sharedPlan) {
 	query("a page of what is pending", false, "Index Scan using messages_open on messages Index Cond: (seq > '1'::bigint)", message.Query{Open: true, After: 1, Limit: 256})
 	query("what has no outcome", false, "Index Scan using messages_unconfirmed on messages Index Cond: (seq > '1'::bigint)", message.Query{State: message.Unconfirmed, After: 1, Limit: 512})
 	query("some", false, "Index Cond: (seq = ANY ('{1,2,3}'::bigint[]))", message.Query{Seqs: []int64{1, 2, 3}})
-	add("a claim", false, "using messages_line on messages Index Cond: ((sender = lines_1.sender) AND (seq > lines_1.after)); using messages_pkey on messages messages_1 Index Cond: (seq = page_1.seq); using messages_pkey on messages messages_2 Index Cond: (seq = free.seq)", claimLines, 1, []string{string(sender)}, []int64{0}, 128)
+	add("a claim", false, "using messages_line on messages Index Cond: (sender = lines_1.sender); using messages_pkey on messages messages_1 Index Cond: (seq = page_1.seq); using messages_pkey on messages messages_2 Index Cond: (seq = free.seq)", claimLines, 1, []string{string(sender)}, []int64{0}, 128)
 	text, list := s.engine.stopping([]int64{1, 2})
 	add("who waits no more", false, "Index Cond: (seq = ANY ('{1,2}'::bigint[]))", text, list)
 	put := rows{of: []row{{&putting{records: make([]message.Record, 1), contents: make([][]byte, 1)}, 0}}}
