@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,7 +97,8 @@ type count struct {
 func (m *mailbox) count(t *testing.T, tr *traffic, disturbed []span) count {
 	t.Helper()
 	received, order := m.of(tr)
-	c := count{answers: tr.counts, late: len(misplaced(tr, order))}
+	late := misplaced(tr, order)
+	c := count{answers: tr.counts, late: len(late)}
 	for text, a := range tr.answers {
 		got := received[text]
 		if a.repeated {
@@ -124,8 +126,10 @@ func (m *mailbox) count(t *testing.T, tr *traffic, disturbed []span) count {
 			}
 		}
 	}
-	for _, text := range misplaced(tr, order) {
-		t.Errorf("%s came too late", text)
+	for _, text := range slices.Sorted(maps.Keys(late)) {
+		earlier := late[text]
+		t.Errorf("%s was answered %d at %v and received at %v, after %s, which was sent at %v and received at %v", text, tr.answers[text].status, tr.answers[text].to,
+			received[text][0].at, earlier, tr.answers[earlier].from, received[earlier][0].at)
 	}
 	return c
 }
@@ -136,20 +140,22 @@ func (r receipt) within(s span) bool {
 }
 
 // misplaced are those promised texts that came after another from the same sender which
-// was sent when they had been answered already.
-func misplaced(tr *traffic, order []string) (late []string) {
-	latest := make(map[string]time.Time) // by sender: when the last of what has come so far was sent
+// was sent when they had been answered already, with that one.
+func misplaced(tr *traffic, order []string) (late map[string]string) {
+	late = make(map[string]string)
+	newest := make(map[string]string) // by sender: what was sent last of what has come so far
 	for _, text := range order {
 		a := tr.answers[text]
 		if a.status != http.StatusCreated && a.status != http.StatusAccepted {
 			continue
 		}
 		sender, _, _ := strings.Cut(text, " ")
-		if a.to.Before(latest[sender]) {
-			late = append(late, text)
+		last, any := newest[sender]
+		if any && a.to.Before(tr.answers[last].from) {
+			late[text] = last
 		}
-		if a.from.After(latest[sender]) {
-			latest[sender] = a.from
+		if !any || a.from.After(tr.answers[last].from) {
+			newest[sender] = text
 		}
 	}
 	return late
@@ -202,12 +208,15 @@ func TestMisplaced(t *testing.T) {
 		"you 1":    {status: http.StatusCreated, from: at(1), to: at(2)},
 		"you none": {status: http.StatusServiceUnavailable, from: at(1), to: at(2)},
 	}}
-	for _, test := range []struct{ order, want []string }{
-		{[]string{"me 1", "me 2", "me 3", "me 4"}, nil},
-		{[]string{"me 1", "me 3", "me 2", "me 4"}, nil},
-		{[]string{"me 2", "me 1", "me 3", "me 4"}, []string{"me 1"}},
-		{[]string{"me 4", "me 1", "me 2", "me 3"}, []string{"me 1", "me 2", "me 3"}},
-		{[]string{"me 4", "you 1", "me lost", "you none"}, nil},
+	for _, test := range []struct {
+		order []string
+		want  map[string]string
+	}{
+		{[]string{"me 1", "me 2", "me 3", "me 4"}, map[string]string{}},
+		{[]string{"me 1", "me 3", "me 2", "me 4"}, map[string]string{}},
+		{[]string{"me 2", "me 1", "me 3", "me 4"}, map[string]string{"me 1": "me 2"}},
+		{[]string{"me 4", "me 1", "me 2", "me 3"}, map[string]string{"me 1": "me 4", "me 2": "me 4", "me 3": "me 4"}},
+		{[]string{"me 4", "you 1", "me lost", "you none"}, map[string]string{}},
 	} {
 		if diff := cmp.Diff(test.want, misplaced(tr, test.order)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", test.order, diff)
