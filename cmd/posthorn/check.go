@@ -109,6 +109,9 @@ func checkStream(ctx context.Context, r *report, c *config, all running, holder 
 	step := "component " + c.Component.Domain
 	address := all.ready()
 	switch {
+	case holder == someHolder:
+		r.warn(step, "mend the store first", "not tried: the store does not tell which posthorn is connected, and trying would end its connection")
+		return
 	case holder != "" && c.shares():
 		r.ok(step, "in use by %s, which has the lease; its log says for which hosts (stop each posthorn that has the store to try here)", holder)
 		return

@@ -17,29 +17,36 @@ import (
 	"posthorn/internal/store"
 )
 
-// checkPostgres looks at a database in PostgreSQL, which openBeside has opened or not.
-// It gives the posthorn that has the lease.
-func checkPostgres(ctx context.Context, r *report, c *config, s *store.Store, err error) (holder string) {
+// someHolder is who may have the lease where that cannot be read.
+const someHolder = "a posthorn that is not known"
+
+// checkPostgres looks at a database in PostgreSQL. It gives the posthorn that has the lease.
+func checkPostgres(ctx context.Context, r *report, c *config, all running) (holder string) {
+	s, err := c.openBeside()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.ok("store", "%s: its tables will be made when the service starts", c.storeName())
 		return ""
 	case err != nil:
 		r.fail("store", err, "try psql with the same URL: is PostgreSQL running and reachable, is there such a role and database, and does pg_hba.conf let it in?")
-		return ""
+		return someHolder
 	}
 	defer start(s.Run)()
 	server, err := s.Server(ctx)
 	if err != nil {
 		r.fail("store", err, "see PostgreSQL's log")
-		return ""
+		return someHolder
 	}
-	reportPostgres(ctx, r, c, s, server)
+	if address := all.failing(); address != "" { // although it works from here
+		r.fail("store", cannotWrite(c, address), "its log says why (messages cannot be kept)")
+	} else {
+		reportPostgres(ctx, r, c, s, server)
+	}
 	checkTokens(ctx, r, c, s)
 	lease, err := s.ReadLease(ctx)
 	if err != nil {
 		r.fail("lease", err, "see what is said of the store")
-		return ""
+		return someHolder
 	}
 	return reportLease(r, lease)
 }
@@ -90,7 +97,8 @@ func isElsewhere(host string) bool {
 	return host != "" && host != "localhost" && host[0] != '/' && (ip == nil || !ip.IsLoopback())
 }
 
-// reportLease says who sends for all that share the database, and gives its name.
+// reportLease says who sends for all that share the database, and gives its name if it
+// is, or may be, connected to the XMPP server.
 func reportLease(r *report, lease message.Lease) (holder string) {
 	switch {
 	case lease.Term == 0:
@@ -100,8 +108,10 @@ func reportLease(r *report, lease message.Lease) (holder string) {
 	case lease.Left <= 0:
 		r.ok("lease", "no posthorn has the stream: %s had it, until %s ago", lease.Holder, (-lease.Left).Round(time.Second))
 	case lease.Stream != "up":
-		r.warn("lease", "its log says why; another one that can connect takes the lease within seconds", "%s has it, and its stream is %s", lease.Holder, cmp.Or(lease.Stream, "not known yet"))
-		return lease.Holder
+		r.warn("lease", "see what is said of the component, and its log; another one that can connect takes the lease within seconds", "%s has it, and its stream is %s", lease.Holder, cmp.Or(lease.Stream, "not known yet"))
+		if lease.Stream == "" {
+			return lease.Holder
+		}
 	default:
 		r.ok("lease", "%s has the stream, which is up, for another %s", lease.Holder, lease.Left.Round(time.Millisecond))
 		return lease.Holder

@@ -24,7 +24,7 @@ func TestReportLease(t *testing.T) {
 		{message.Lease{Term: 3, Left: -time.Hour}, "ok lease", "the last one has given it back", ""},
 		{message.Lease{Holder: "a", Term: 3, Left: -90 * time.Second}, "ok lease", "a had it, until 1m30s ago", ""},
 		{message.Lease{Holder: "a", Term: 3, Left: 4 * time.Second, Stream: "up"}, "ok lease", "a has the stream, which is up, for another 4s", "a"},
-		{message.Lease{Holder: "a", Term: 3, Left: time.Second, Stream: "refused"}, "warning lease", "a has it, and its stream is refused", "a"},
+		{message.Lease{Holder: "a", Term: 3, Left: time.Second, Stream: "refused"}, "warning lease", "a has it, and its stream is refused", ""},
 		{message.Lease{Holder: "a", Term: 3, Left: time.Second}, "warning lease", "its stream is not known yet", "a"},
 	} {
 		var holder string

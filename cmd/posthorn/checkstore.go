@@ -28,16 +28,14 @@ func checkStore(ctx context.Context, r *report, c *config, all running) (holder 
 		r.ok("store", "off: nothing is kept while the server is away")
 		return ""
 	}
-	for address, h := range all {
-		if h.Store == "failing" {
-			r.fail("store", fmt.Errorf("the posthorn that listens on %s cannot write %s", address, c.storeName()), "its log says why (messages cannot be kept); most often the disk is full, or a file belongs to another user")
-			return c.holder()
-		}
+	if c.shares() {
+		return checkPostgres(ctx, r, c, all)
+	}
+	if address := all.failing(); address != "" {
+		r.fail("store", cannotWrite(c, address), "its log says why (messages cannot be kept); most often the disk is full, or a file belongs to another user")
+		return c.holder()
 	}
 	s, err := c.openBeside()
-	if c.shares() {
-		return checkPostgres(ctx, r, c, s, err)
-	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)
@@ -51,6 +49,10 @@ func checkStore(ctx context.Context, r *report, c *config, all running) (holder 
 		checkTokens(ctx, r, c, s)
 	}
 	return c.holder()
+}
+
+func cannotWrite(c *config, address string) error {
+	return fmt.Errorf("the posthorn that listens on %s cannot write %s", address, c.storeName())
 }
 
 // holder is the process that has the database's directory.

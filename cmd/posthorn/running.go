@@ -36,6 +36,16 @@ func (all running) ready() string {
 	return ""
 }
 
+// failing gives the address of one that can keep nothing now, "" where there is none.
+func (all running) failing() string {
+	for address, h := range all {
+		if h.Store == "failing" {
+			return address
+		}
+	}
+	return ""
+}
+
 func findRunning(ctx context.Context, c *config) running {
 	scheme, trust := "http", (*tls.Config)(nil)
 	if c.HTTP.TLS.CertFile != "" {

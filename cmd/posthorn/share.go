@@ -152,6 +152,7 @@ func (s *sharing) join(keeper *store.Store, stream *component.Component, d *deli
 	s.lease = lease.New(lease.Options{
 		Name:    s.name,
 		Stream:  func() string { return stream.State().String() },
+		Known:   func() bool { return keeper.Failure() != nil },
 		Log:     log,
 		Metrics: metrics,
 	}, keeper)

@@ -34,6 +34,7 @@ import (
 type Options struct {
 	Name    string        // of this posthorn, since it was started: nobody else's
 	Stream  func() string // what its own stream is like now: up, down or refused
+	Known   func() bool   // the database fails, and somebody else has logged why; nil: never
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }

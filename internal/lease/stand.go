@@ -80,9 +80,9 @@ func (l *Lease) tellTaken(seen message.Lease) {
 	}
 }
 
-// fail logs that a statement failed, unless it did because ctx ended.
+// fail logs that a statement failed, unless it did because ctx ended, or that is known.
 func (l *Lease) fail(ctx context.Context, err error) {
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && (l.opts.Known == nil || !l.opts.Known()) {
 		l.seldom("who has the stream cannot be found out, will try again", "err", err)
 	}
 }

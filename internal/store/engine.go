@@ -77,7 +77,7 @@ func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
 func (s *Store) explain(err error) error {
 	what := s.engine.explain(err)
 	switch {
-	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, errNothing), errors.Is(err, errURL):
+	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, errNothing), errors.Is(err, errURL), errors.Is(err, errFile):
 		return fmt.Errorf("store: %s %w", s.engine.name, err)
 	case what == "":
 		return fmt.Errorf("store: %s: %w", s.engine.name, oneLine(err))

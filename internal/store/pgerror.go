@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -17,7 +19,7 @@ func judgePostgres(err error) verdict {
 	switch {
 	case err == nil:
 		return fine
-	case errors.Is(err, errURL):
+	case errors.Is(err, errURL), errors.Is(err, errFile):
 		return passing
 	case errors.Is(err, errUnreadable):
 		return damaged
@@ -69,14 +71,24 @@ func sqlState(err error) string {
 	return known.Code
 }
 
+// errForbidden is what PostgreSQL would say of tables that are to be made.
+var errForbidden = errors.New("permission denied")
+
 func explainPostgres(err error) string {
 	var network net.Error
 	var early unasked
+	var certificate *tls.CertificateVerificationError
 	switch code := sqlState(err); {
 	case code != "":
 		return explainCode(code)
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return explainCode("25006")
+	case errors.Is(err, errForbidden):
+		return explainCode("42501")
+	case errors.As(err, &certificate):
+		return "has a certificate that is not trusted: name its authority's file by sslrootcert, and the host as in the certificate"
+	case strings.Contains(err.Error(), "server refused TLS connection"): // an error of pgx without a type
+		return "has no TLS: switch it on (ssl), or take another sslmode"
 	case errors.Is(err, errUnreadable):
 		return "holds a message that is none of posthorn's: restore it from a backup"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -93,7 +105,7 @@ func explainCode(code string) string {
 		return "does not let this user in: correct user and password, or pg_hba.conf"
 	case "3D000":
 		return "does not exist: make the database (createdb)"
-	case "42501":
+	case "42501", "3F000": // insufficient_privilege, and no schema in which tables may be made
 		return "does not let this user make or change tables: make it the owner of the database (ALTER DATABASE … OWNER TO …)"
 	case "53300":
 		return "has no connection left: raise max_connections, each posthorn needs twelve"

@@ -65,8 +65,11 @@ func TestCannotOpen(t *testing.T) {
 			want: " does not exist: make the database (createdb): failed to connect to "},
 		{name: "port", url: func(at string) string { return changed(t, at, func(u *url.URL) { u.Host = nobody }) },
 			want: " cannot be reached: failed to connect to "},
-		{name: "no TLS", url: func(at string) string { return withParameter(t, at, "sslmode", "verify-full") },
-			want: " cannot be reached: failed to connect to "},
+		{name: "no trust", url: func(at string) string { return withParameter(t, at, "sslmode", "verify-full") },
+			want: " has a certificate that is not trusted: name its authority's file by sslrootcert, and the host as in the certificate: failed to connect to "},
+		{name: "no file", url: func(at string) string {
+			return withParameter(t, withParameter(t, at, "sslmode", "verify-full"), "sslrootcert", "/nowhere.crt")
+		}, want: " has a URL that names a file which posthorn's user cannot read: open /nowhere.crt: no such file or directory"},
 		{name: "a standby", spoil: "ALTER DATABASE NAME SET default_transaction_read_only = on", mend: "ALTER DATABASE NAME RESET ALL",
 			want: " is a standby, or read-only: name the host that can be written, or all hosts (postgres://USER@ONE,OTHER/DATABASE): failed to connect to "},
 		{name: "connections", spoil: "ALTER ROLE NAME CONNECTION LIMIT 0", mend: "ALTER ROLE NAME CONNECTION LIMIT -1",

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"slices"
 	"syscall"
@@ -47,7 +49,11 @@ func settings() map[string]string {
 // programs say.
 func (p *pg) config() (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(p.opts.URL)
-	if err != nil {
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file): // sslrootcert, sslcert or sslkey
+		return nil, fmt.Errorf("%w: %v", errFile, file) // and not file itself, which may say fs.ErrNotExist of something else than the database
+	case err != nil:
 		return nil, errURL // and not err, which may show of the URL what is wrong with it
 	}
 	for name, value := range settings() {
@@ -78,7 +84,10 @@ func (p *pg) config() (*pgx.ConnConfig, error) {
 const dialLimit = 1500 * time.Millisecond
 
 // errURL: what is wrong with the URL, without what stands in it.
-var errURL = errors.New("is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE)")
+var (
+	errURL  = errors.New("is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE)")
+	errFile = errors.New("has a URL that names a file which posthorn's user cannot read")
+)
 
 // pool gives so many connections, with settings of their own beside the others.
 func pool(config *pgx.ConnConfig, size int, more map[string]string) *sql.DB {

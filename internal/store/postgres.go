@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -125,7 +126,7 @@ func (p *pg) begin(s *Store, config *pgx.ConnConfig) error {
 	c.ctx = ctx
 	if p.opts.Beside {
 		if _, err := c.version(); judgePostgres(err) == tableless {
-			return errNothing
+			return c.checkEmpty()
 		}
 		return c.checkVersion()
 	}
@@ -155,3 +156,12 @@ func changedPostgres(_ context.Context, s *Store) (bool, error) {
 
 // countAgain is how often it is counted what others have changed.
 const countAgain = 5 * time.Second
+
+// checkEmpty gives errNothing, unless the service may make no tables there.
+func (c *connection) checkEmpty() error {
+	n, err := c.number(`SELECT count(*) WHERE has_schema_privilege(current_schema(), 'CREATE')`)
+	if err == nil && n == 0 {
+		err = errForbidden
+	}
+	return cmp.Or(err, errNothing)
+}
