@@ -84,11 +84,10 @@ func (d database) shares() bool { return !d.storeURL.Empty() }
 
 // storeName is the database as people are shown it: of a URL, what can be no secret.
 func (d database) storeName() string {
-	u, err := url.Parse(d.storeURL.Reveal())
-	if !d.shares() || err != nil {
-		return d.storePath
+	if d.shares() {
+		return store.Redact(d.storeURL.Reveal())
 	}
-	return "postgres://" + u.Host + u.Path
+	return d.storePath
 }
 
 // storeOptions say to package store where the database is.
