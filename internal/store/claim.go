@@ -16,15 +16,6 @@ var ErrLost = errors.New("store: another instance has the lease")
 // claimLimit bounds a claim.
 const claimLimit = 5 * time.Second
 
-// Claim is ClaimLines for one line: that of q.
-func (s *Store) Claim(ctx context.Context, term int64, q message.Query) (records []message.Record, more bool, err error) {
-	lines, mores, err := s.ClaimLines(ctx, term, []message.Line{{From: q.From, After: q.After}}, q.Limit)
-	if err != nil {
-		return nil, false, err
-	}
-	return lines[0], mores[0], nil
-}
-
 // ClaimLines gives for each line what is next in it, at most so many records, in the order of
 // Seq, each marked as claimed under that term of the lease on the stream; and whether there
 // may be more. No two lines are of one sender. ErrLost where the lease has another term.

@@ -26,9 +26,13 @@ func testClaim(t *testing.T, at string) {
 	mustPut(t, s, record(1, me, a, "x"), record(2, other, a, "x"), record(3, me, b, "x"), in(record(4, me, a, "x"), message.Waiting, 1), record(5, me, a, "x"))
 	claim := func(term, after int64, limit int, more bool, want ...int64) []message.Record {
 		t.Helper()
-		claimed, again, err := s.Claim(t.Context(), term, message.Query{From: me, State: message.Queued, After: after, Limit: limit})
-		if diff := cmp.Diff(want, seqs(claimed)); err != nil || diff != "" || again != more {
-			t.Error(err, again, diff)
+		lines, again, err := s.ClaimLines(t.Context(), term, []message.Line{{From: me, After: after}}, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claimed := lines[0]
+		if diff := cmp.Diff(want, seqs(claimed)); diff != "" || again[0] != more {
+			t.Error(again, diff)
 		}
 		for _, r := range claimed {
 			if r.Term != term || r.Message == nil {
@@ -39,7 +43,7 @@ func testClaim(t *testing.T, at string) {
 	}
 	lost := func(term int64) {
 		t.Helper()
-		if _, _, err := s.Claim(t.Context(), term, message.Query{From: me, State: message.Queued, Limit: 10}); !errors.Is(err, ErrLost) {
+		if _, _, err := s.ClaimLines(t.Context(), term, []message.Line{{From: me}}, 10); !errors.Is(err, ErrLost) {
 			t.Errorf("a claim under %d: %v", term, err)
 		}
 	}

@@ -57,16 +57,6 @@ func (s *Store) KeepOriginals(ctx context.Context, originals []message.Original)
 	})
 }
 
-// forgetOriginals removes some of those whose time is over, and of those that are too
-// many.
-func (c *connection) forgetOriginals(now time.Time) (removed int64, err error) {
-	until, err := c.number(beyondOriginals, maxOriginals)
-	if err != nil {
-		return 0, err
-	}
-	return c.exec(over, max(until, now.UnixNano()), maxForgotten)
-}
-
 const (
 	original     = `SELECT id FROM originals WHERE sender = $1 AND recipient = $2 AND about = $3 AND expires > $4`
 	keepOriginal = `INSERT INTO originals (sender, recipient, about, id, expires) VALUES ($1, $2, $3, $4, $5)

@@ -436,7 +436,15 @@ func proxied(t *testing.T, db *pgtest.Server) *xmpptest.Proxy {
 func TestRestWhileAway(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Start(t, pgtest.Options{})
-	s, _ := running(t, db.NewDatabase(t))
+	t.Run("in clear", func(t *testing.T) { restWhileAway(t, db, db.NewDatabase(t)) })
+	t.Run("with TLS", func(t *testing.T) {
+		restWhileAway(t, db, withParameter(t, withParameter(t, db.NewDatabase(t), "sslmode", "verify-full"), "sslrootcert", db.CAFile))
+	})
+}
+
+func restWhileAway(t *testing.T, db *pgtest.Server, at string) {
+	s, stop := running(t, at)
+	defer stop()
 	var busy sync.WaitGroup
 	for range 50 { // so that each connection is open
 		busy.Go(func() {
