@@ -75,12 +75,13 @@ func TestShared(t *testing.T) {
 					p.leader.stream.tell("own", message.Delivered, nil)
 					p.leader.stream.tell("x", message.Delivered, c.err)
 					p.deaf.Store(deaf) // it asks by itself
-					time.Sleep(time.Second)
+					<-reply.done
 					synctest.Wait()
-					if got := p.leader.keeper.states()["x"]; reply.String() != c.want || got != c.then || own.String() != "delivered" {
+					again := c.then == message.Waiting && p.leader.stream.submits == 3 // its next try may be a moment later
+					if got := p.leader.keeper.states()["x"]; reply.String() != c.want || got != c.then && !again || own.String() != "delivered" {
 						t.Errorf("answered %s, and the other %s; it is %s", reply, own, got)
 					}
-					if got := p.leader.stream.submits; got != 2 {
+					if got := p.leader.stream.submits; got != 2 && !again {
 						t.Errorf("submitted %d times", got)
 					}
 				})
