@@ -26,6 +26,7 @@ type peer struct {
 	conn     net.Conn
 	reader   *stream.Reader
 	barriers int   // how many it got
+	lots     int   // how many messages from the component to itself
 	err      error // why hear gave nil
 
 	checkFrom bool // as server.checkFrom, for this connection
@@ -43,6 +44,12 @@ func (p *peer) accept() bool {
 		return false
 	}
 	return p.say(`<handshake/>`)
+}
+
+// lot counts the messages from the component to itself, from 0.
+func (p *peer) lot() int {
+	p.lots++
+	return p.lots - 1
 }
 
 func (p *peer) say(format string, args ...any) bool {
@@ -79,6 +86,7 @@ type server struct {
 	mute       bool                                    // does not tell what it cannot deliver, as ejabberd
 	deaf       bool                                    // swallows what is sent in the name of others, to ourselves too
 	checkFrom  bool                                    // ends the stream on a from of another domain
+	elsewhere  func(n, lot int) bool                   // another connection gets that message of ours to ourselves; nil: there is none
 
 	stopped chan struct{} // closed at the test's end
 
@@ -138,7 +146,8 @@ func (s *server) serve(n int, p *peer) {
 func (s *server) message(n int, p *peer, e *stream.Element) {
 	from, to, id := e.Attr("from"), e.Attr("to"), e.Attr("id")
 	switch {
-	case s.deaf:
+	case s.deaf && from != to:
+	case from == to && s.elsewhere != nil && s.elsewhere(n, p.lot()):
 	case to == "post.example.com":
 		p.say(`<message from='%s' to='%s' id='%s' type='chat'/>`, from, to, id)
 	case s.mute && strings.HasPrefix(to, "posthorn-"):

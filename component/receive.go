@@ -151,5 +151,6 @@ func (s *session) echoed(e *stream.Element) bool {
 		return false
 	}
 	s.echoes[e.Attr("id")] = true
+	notify(s.echoing)
 	return true
 }

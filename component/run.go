@@ -170,6 +170,8 @@ func (b *backoff) after(err error) (State, time.Duration) {
 	switch {
 	case errors.As(err, &refusal):
 		return Refused, refusedWait/2 + jitter(refusedWait/2)
+	case errors.Is(err, errNotAlone):
+		return Refused, refusedWait/2 + jitter(refusedWait/2)
 	case replaced(err):
 		return Refused, replacedWait + jitter(replacedWait/10)
 	}
@@ -211,6 +213,9 @@ func sleep(ctx context.Context, d time.Duration) {
 // err, or nothing.
 func (o Options) Hint(err error) string {
 	var refusal *RefusedError
+	if errors.Is(err, errNotAlone) {
+		return fmt.Sprintf("end the other connection of %s: that of a posthorn that hangs or was cut off, or of one that does not share its database with this one (docs/ejabberd.md)", o.Domain)
+	}
 	if !errors.As(err, &refusal) {
 		if replaced(err) {
 			return fmt.Sprintf("another connection took over %s: run only one posthorn with this domain, or let all of them share a database", o.Domain)

@@ -48,6 +48,7 @@ type session struct {
 	answers    chan []byte    // reader and commands send, writer receives; 64: a flood of questions is dropped, not kept
 	returned   chan struct{}  // reader: there is room for a batch again; capacity 1, a mark
 	advertised chan struct{}  // reader: a privilege was granted; capacity 1, a mark
+	echoing    chan struct{}  // reader: a message to ourselves is back; capacity 1, a mark
 	working    sync.WaitGroup // commands that are being done
 
 	// Owned by the reader.
@@ -72,6 +73,7 @@ func newSession(c *Component, conn net.Conn, reader *stream.Reader) *session {
 		answers:    make(chan []byte, 64),
 		returned:   make(chan struct{}, 1),
 		advertised: make(chan struct{}, 1),
+		echoing:    make(chan struct{}, 1),
 		echoes:     make(map[string]bool),
 		inflight:   inflight{limit: window, batch: c.patience.batch, toRooms: make(map[reflection]toRoom)},
 	}
@@ -91,7 +93,7 @@ func (s *session) run(parent context.Context) error {
 		defer cancel()
 		s.setReadError(s.read(ctx))
 	}()
-	s.c.within(s.c.patience.write + s.c.patience.stalled + advertisementWait)
+	s.c.within(2*(s.c.patience.write+s.c.patience.stalled) + advertisementWait)
 	err := s.lead(ctx)
 	s.c.within(lastWords + workTimeout)
 	if parent.Err() != nil {
@@ -106,6 +108,9 @@ func (s *session) run(parent context.Context) error {
 
 // lead is the writer's side of a session.
 func (s *session) lead(ctx context.Context) error {
+	if err := s.findOthers(ctx); err != nil {
+		return err
+	}
 	if err := s.findVoices(ctx); err != nil {
 		return err
 	}
