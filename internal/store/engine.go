@@ -17,6 +17,7 @@ type engine struct {
 	words   *strings.Replacer                                      // makes its SQL of ours
 	among   func(n int, seqs []int64) (condition string, list any) // on seq, with the argument $n
 	begin   string                                                 // a transaction
+	try     string                                                 // statements that show whether something can be written, and change nothing
 	writers int                                                    // goroutines that commit
 	limit   time.Duration                                          // of what one transaction takes; 0: as long as it takes
 	idle    time.Duration                                          // after which it is seen to whether it still works; 0: never
@@ -41,7 +42,8 @@ const (
 	passing                  // it is sound, and will work some time
 	refused                  // the error is of what was to be written, and a mistake of ours
 	unfit                    // it is of what was to be written, and of what texts hold
-	contended                // somebody was in the way: alone it may succeed
+	contended                // somebody was quicker: alone it may succeed
+	blocked                  // somebody has what it needs, and it was waited for in vain
 	unsent                   // the connection has gone, before anything was written
 	lost                     // the connection has gone, and what was to be written may have been
 	fine                     // there is none

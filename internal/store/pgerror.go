@@ -38,8 +38,8 @@ func judgeCode(code string) verdict {
 	switch code {
 	case "42P01": // undefined_table
 		return tableless
-	case "40P01", "55P03", "57014": // deadlock_detected, lock_not_available, query_canceled
-		return contended
+	case "55P03", "57014": // lock_not_available, query_canceled
+		return blocked
 	case "57P01", "57P02", "57P03", "57P05": // shutdowns
 		return lost
 	case "25006": // read_only_sql_transaction: another host is to be looked for
@@ -50,7 +50,7 @@ func judgeCode(code string) verdict {
 	switch code[:2] {
 	case "22", "23": // data exceptions, integrity constraints
 		return refused
-	case "40": // transaction rollback
+	case "40": // transaction rollback: serialization_failure, deadlock_detected
 		return contended
 	case "08": // connection exceptions
 		return lost

@@ -43,6 +43,7 @@ func postgres(opts Options) engine {
 			return fmt.Sprintf("seq = ANY ($%d::bigint[])", n), seqs
 		},
 		begin:    `BEGIN`,
+		try:      tryPostgres,
 		writers:  writers,
 		limit:    pgLimit,
 		idle:     pgIdle,
@@ -54,6 +55,11 @@ func postgres(opts Options) engine {
 		explain:  explainPostgres,
 	}
 }
+
+// tryPostgres waits for nobody: neither for other instances that try, nor for who has
+// locked the table of messages.
+const tryPostgres = `LOCK TABLE messages IN ROW EXCLUSIVE MODE NOWAIT;
+	UPDATE versions SET version = version WHERE version IN (SELECT version FROM versions FOR UPDATE SKIP LOCKED)`
 
 // Redact gives what may be shown of a database's URL: neither user nor password, nor
 // parameters, among which passwords may be; and where a password could stand anywhere,

@@ -24,6 +24,7 @@ func sqlite(path string) engine {
 		words:   strings.NewReplacer("now_ns()", "CAST(unixepoch('subsec') * 1000000000 AS INTEGER)", "CREATE SEQUENCE messages_seq;", "", "ALTER TABLE messages SET (fillfactor = 50);", ""),
 		among:   amongSQLite,
 		begin:   `BEGIN IMMEDIATE`,
+		try:     `UPDATE versions SET version = version`,
 		writers: 1,
 		open:    openSQLite,
 		claim:   claimSQLite,

@@ -272,7 +272,7 @@ func (s *Store) recover() {
 		s.setFailure(s.open())
 		return
 	}
-	s.setFailure(s.transact(nil))
+	s.prove()
 }
 
 // finish writes what still waits, lets others know, and lets go of everything.

@@ -120,21 +120,44 @@ func (s *Store) parts(batch []*write) (parts [][]*write) {
 // commitAll commits a batch. One write that cannot be written, whatever state the
 // database is in, does not take the others with it.
 func (s *Store) commitAll(batch []*write) {
+	began := time.Now()
 	err := s.transact(batch)
-	if alone := s.engine.judge(err); alone == refused || alone == unfit || alone == contended {
-		for i := range batch {
-			if len(batch) > 1 || alone == contended {
-				err = s.transactAlone(batch[i : i+1])
-			}
-			s.tell(batch[i:i+1], err)
-		}
-		return
+	switch v := s.engine.judge(err); {
+	case v == contended, (v == refused || v == unfit) && len(batch) > 1:
+		s.commitEach(batch, began)
+	case v == blocked && s.engine.judge(s.transact(nil)) == blocked: // by the whole table
+		s.setFailure(err)
+		s.tell(batch, err)
+	case v == blocked:
+		s.commitEach(batch, began)
+	default:
+		s.tell(batch, err)
 	}
-	s.tell(batch, err)
 }
 
-// contendedTime is for how long a write is tried again that others get in the way of.
-const contendedTime = time.Second
+const (
+	// contendedTime is for how long a write is tried again that others get in the way of.
+	contendedTime = time.Second
+	// blockedTime is how long after a batch began a write of it is tried that may have to
+	// wait for somebody who keeps others waiting.
+	blockedTime = 2 * pgLimit
+)
+
+// commitEach commits the writes of a batch one by one.
+func (s *Store) commitEach(batch []*write, began time.Time) {
+	var stuck error // why no more of them is tried
+	for i := range batch {
+		err := stuck
+		if stuck == nil {
+			err = s.transactAlone(batch[i : i+1])
+		}
+		if stuck == nil && s.engine.judge(err) == blocked && time.Since(began) > blockedTime {
+			stuck = err
+			s.setFailure(err)
+		}
+		s.tell(batch[i:i+1], err)
+	}
+}
 
 func (s *Store) transactAlone(batch []*write) (err error) {
 	for began := time.Now(); time.Since(began) < contendedTime; {
@@ -151,14 +174,23 @@ func (s *Store) tell(batch []*write, err error) {
 	if s.others != nil {
 		s.others.hear(batch, v)
 	}
-	if v != refused && v != unfit && v != contended && v != lost {
+	if v != refused && v != unfit && v != contended && v != blocked && v != lost {
 		s.setFailure(err)
 	}
 	for _, w := range batch {
 		w.done <- w.answer(v, err)
 	}
 	if v == lost { // it may have been that connection alone
-		s.setFailure(s.transact(nil))
+		s.prove()
+	}
+}
+
+// prove finds out whether something can be written. Somebody who has locked something for
+// a moment is no failure.
+func (s *Store) prove() {
+	err := s.transact(nil)
+	if s.engine.judge(err) != blocked || s.Failure() != nil {
+		s.setFailure(err)
 	}
 }
 
@@ -230,7 +262,4 @@ func (s *Store) attempt(d *database, batch []*write) error {
 }
 
 // try writes something that changes nothing.
-func (c *connection) try() error {
-	_, err := c.exec(`UPDATE versions SET version = version`)
-	return err
-}
+func (c *connection) try() error { return c.simply(c.engine.try) }
