@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"posthorn/internal/message"
 )
@@ -18,7 +19,8 @@ type settling struct {
 // it was before, claimed under no later term than it says, and Under the lease's term. The
 // texts of those that are final are dropped; a record that is pending again gets the
 // Message that it is given. Where somebody waited for the outcome and does no more, it
-// does not become Failed.
+// does not become Failed. The error is of the kind Unconfirmed where a record was to be
+// pending again and nobody knows whether it is.
 func (s *Store) Settle(ctx context.Context, changes []message.Change) (applied []bool, err error) {
 	p := &settling{changes: changes, contents: make([][]byte, len(changes)), applied: make([]bool, len(changes))}
 	for i := range changes {
@@ -32,6 +34,11 @@ func (s *Store) Settle(ctx context.Context, changes []message.Change) (applied [
 		return nil, err
 	}
 	return p.applied, nil
+}
+
+// revives reports whether a record that was over is to be pending again.
+func (p *settling) revives() bool {
+	return slices.ContainsFunc(p.contents, func(content []byte) bool { return content != nil })
 }
 
 // settle writes the changes of p one by one.

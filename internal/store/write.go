@@ -201,7 +201,7 @@ func (w *write) answer(v verdict, err error) error {
 		return err
 	case v == unfit:
 		return fault.Wrap(err, fault.Unsendable, "the database cannot keep this: an address or an id is too long, or has a character that it does not take")
-	case v == lost && w.put != nil:
+	case v == lost && (w.put != nil || w.settle != nil && w.settle.revives()):
 		return fault.Wrap(err, fault.Unconfirmed, "the database did not confirm in time that the message is kept: it may or may not be sent")
 	}
 	return unavailable(err)
