@@ -84,7 +84,26 @@ func (s *Store) explain(err error) error {
 	case what == "":
 		return fmt.Errorf("store: %s: %w", s.engine.name, oneLine(err))
 	}
-	return fmt.Errorf("store: %s %s: %w", s.engine.name, what, oneLine(err))
+	return &explained{"store: " + s.engine.name + " " + what, oneLine(err)}
+}
+
+// An explained error says first what a person can do about it. The rest may be other words
+// each time: a port, an address.
+type explained struct {
+	what string
+	err  error
+}
+
+func (e *explained) Error() string { return e.what + ": " + e.err.Error() }
+func (e *explained) Unwrap() error { return e.err }
+
+// gist is what an error says that is worth another line in the log.
+func gist(err error) string {
+	var e *explained
+	if errors.As(err, &e) {
+		return e.what
+	}
+	return err.Error()
 }
 
 // oneLine gives err with its text in one line.

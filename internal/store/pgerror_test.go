@@ -206,6 +206,21 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// TestLogsOnce: a failure whose words differ each time, as of connections that have other
+// ports, is told of once.
+func TestLogsOnce(t *testing.T) {
+	s, log := logged("postgres://db/x")
+	for _, text := range []string{"127.0.0.1:1->…: reset", "127.0.0.1:2->…: reset"} {
+		s.setFailure(s.explain(errors.New(text)))
+	}
+	s.setFailure(s.explain(errURL))
+	s.setFailure(nil)
+	s.setFailure(s.explain(errURL))
+	if text := log.String(); strings.Count(text, "level=ERROR") != 3 || strings.Count(text, "reset") != 1 {
+		t.Error(text)
+	}
+}
+
 // TestRedact: whatever stands in a URL, no secret comes out.
 func TestRedact(t *testing.T) {
 	for url, want := range map[string]string{

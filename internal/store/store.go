@@ -93,7 +93,7 @@ type Store struct {
 	mu         sync.RWMutex
 	failure    error     // why nothing can be kept now; nil: it can
 	database   *database // nil: not open
-	lastLogged string
+	lastLogged string    // gist of the failure that the log told of last
 	worked     time.Time     // when something was last committed
 	stream     string        // how the lease last said that the stream is
 	counted    time.Time     // when Changed last said so, for no other reason than the time
@@ -200,8 +200,8 @@ func (s *Store) setFailure(err error) {
 	case err == nil && s.lastLogged != "":
 		s.lastLogged = ""
 		s.opts.Log.Info("messages can be kept again")
-	case err != nil && err.Error() != s.lastLogged:
-		s.lastLogged = err.Error()
+	case err != nil && gist(err) != s.lastLogged:
+		s.lastLogged = gist(err)
 		s.opts.Log.Error("messages cannot be kept", "err", err)
 	}
 }
