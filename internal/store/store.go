@@ -91,9 +91,9 @@ type Store struct {
 
 	// Guarded by mu.
 	mu         sync.RWMutex
-	failure    error     // why nothing can be kept now; nil: it can
-	database   *database // nil: not open
-	lastLogged string    // gist of the failure that the log told of last
+	failure    error         // why nothing can be kept now; nil: it can
+	database   *database     // nil: not open
+	lastLogged string        // gist of the failure that the log told of last
 	worked     time.Time     // when something was last committed
 	stream     string        // how the lease last said that the stream is
 	counted    time.Time     // when Changed last said so, for no other reason than the time
