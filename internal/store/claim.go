@@ -20,7 +20,7 @@ const claimLimit = 5 * time.Second
 // Seq, each marked as claimed under that term of the lease on the stream; and whether there
 // may be more. No two lines are of one sender. ErrLost where the lease has another term.
 //
-// What was not claimed under the term is meant whether or not it is behind q.After: one
+// What was not claimed under the term is meant whether or not it is behind After: one
 // that got its number before others may be there after them, and must not be passed by
 // what comes then.
 //
