@@ -197,7 +197,7 @@ func TestCheckStore(t *testing.T) {
 	made := func(t *testing.T) *config {
 		c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db"); c.Delivery.MaxKept = 1 })
 		s := store.New(store.Options{Path: c.storePath})
-		if err := s.Open(); err != nil {
+		if err := s.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(start(s.Run))
@@ -256,7 +256,7 @@ func TestCheckStore(t *testing.T) {
 func TestCheckTokens(t *testing.T) {
 	c := configWith(t, func(c *config) { c.storePath = filepath.Join(t.TempDir(), "posthorn.db") })
 	s := store.New(store.Options{Path: c.storePath})
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(start(s.Run))

@@ -22,7 +22,7 @@ const someHolder = "a posthorn that is not known"
 
 // checkPostgres looks at a database in PostgreSQL. It gives the posthorn that has the lease.
 func checkPostgres(ctx context.Context, r *report, c *config, all running) (holder string) {
-	s, err := c.openBeside()
+	s, err := c.openBeside(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.ok("store", "%s: its tables will be made when the service starts", c.storeName())

@@ -78,7 +78,7 @@ func TestCheckPostgres(t *testing.T) {
 	wantFinding(t, look(), "ok store", "its tables will be made when the service starts")
 
 	s := store.New(store.Options{URL: at, Name: "one"})
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(start(s.Run))

@@ -35,7 +35,7 @@ func checkStore(ctx context.Context, r *report, c *config, all running) (holder 
 		r.fail("store", cannotWrite(c, address), "its log says why (messages cannot be kept); most often the disk is full, or a file belongs to another user")
 		return c.holder()
 	}
-	s, err := c.openBeside()
+	s, err := c.openBeside(ctx)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		r.ok("store", "%s: cannot be looked at by you; healthz of the running service tells how it is", c.storePath)

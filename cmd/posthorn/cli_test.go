@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: func(e *testscript.Env) error {
 		// A database as a service leaves it.
 		s := store.New(store.Options{Path: filepath.Join(e.WorkDir, "posthorn.db")})
-		err := s.Open()
+		err := s.Open(t.Context())
 		start(s.Run)()
 		return err
 	}})

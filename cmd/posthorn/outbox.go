@@ -62,7 +62,7 @@ func (p *program) withStore(ctx context.Context, do func(*store.Store) error) er
 	if !p.config.keeps() {
 		return errors.New("nothing is kept: store is empty in the configuration")
 	}
-	s, err := p.config.openBeside()
+	s, err := p.config.openBeside(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("nothing was ever kept: %w", err)

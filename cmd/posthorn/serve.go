@@ -77,7 +77,7 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	defer signal.Stop(renewCertificate)
 	registry := prometheus.NewRegistry()
 	share := newSharing(c)
-	keeper, err := openStore(c, share, log, registry)
+	keeper, err := openStore(ctx, c, share, log, registry)
 	if err != nil {
 		return err
 	}
@@ -140,14 +140,14 @@ func onHangup() chan os.Signal {
 
 // openStore opens the store, nil where the configuration has none. One that fails
 // may recover; one that another process has is a mistake.
-func openStore(c *config, share *sharing, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
+func openStore(ctx context.Context, c *config, share *sharing, log *slog.Logger, registry *prometheus.Registry) (*store.Store, error) {
 	if !c.keeps() {
 		return nil, nil
 	}
 	options := c.store(log, registry)
 	share.storeOptions(&options)
 	s := store.New(options)
-	if err := s.Open(); errors.Is(err, store.ErrInUse) {
+	if err := s.Open(ctx); errors.Is(err, store.ErrInUse) {
 		return nil, err
 	}
 	return s, nil

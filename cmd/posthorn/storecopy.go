@@ -67,7 +67,7 @@ func copyStore(ctx context.Context, from, to database) (n store.Counts, err erro
 // openAlone opens a database that no posthorn uses.
 func (d database) openAlone(ctx context.Context) (s *store.Store, stop func(), err error) {
 	s = store.New(d.storeOptions())
-	err = s.Open()
+	err = s.Open(ctx)
 	stop = start(s.Run)
 	if err != nil || d.storePath != "" { // whose directory is locked now
 		return s, stop, err

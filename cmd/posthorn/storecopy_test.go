@@ -125,7 +125,7 @@ func (h *posthorn) listed(t *testing.T, where, id string) (all []string) {
 func unsettle(t *testing.T, file string, states map[string]message.State) {
 	t.Helper()
 	s := store.New(store.Options{Path: file})
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer start(s.Run)()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/url"
 	"os"
@@ -96,11 +97,11 @@ func (d database) storeOptions() store.Options {
 }
 
 // openBeside opens the database beside the service, which may be running meanwhile.
-func (d database) openBeside() (*store.Store, error) {
+func (d database) openBeside(ctx context.Context) (*store.Store, error) {
 	o := d.storeOptions()
 	o.Beside = true
 	s := store.New(o)
-	return s, s.Open()
+	return s, s.Open(ctx)
 }
 
 // stateDirectory is systemd's (systemd.exec(5), StateDirectory=), or the system's

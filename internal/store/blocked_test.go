@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +15,7 @@ import (
 func locked(t *testing.T, at, statement string) (end func()) {
 	t.Helper()
 	s := New(optionsOf(at + "&idle_in_transaction_session_timeout=0"))
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.closeDatabase)
@@ -96,4 +98,38 @@ func TestTryWaitsForNobody(t *testing.T) {
 	if s.prove(); s.Failure() != nil {
 		t.Error("a lock, for which nobody has waited yet, is a failure:", s.Failure())
 	}
+}
+
+// TestStopWhileOpening: who is to stop while the database is opened does so at once, and
+// complains about nothing.
+func TestStopWhileOpening(t *testing.T) {
+	t.Parallel()
+	at := schema(t)
+	s, log := logged(at)
+	defer locked(t, at, `LOCK TABLE versions IN ACCESS EXCLUSIVE MODE`)()
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	go func() { opened <- s.Open(ctx) }()
+	eventually(t, "it waits for the lock", func() bool {
+		n, err := server.Server(t).Ask(at, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'versions'::regclass")
+		return err == nil && n == "1"
+	})
+	cancel()
+	if err := <-opened; !errors.Is(err, context.Canceled) || log.String() != "" {
+		t.Error(err, log)
+	}
+}
+
+// TestOpenLocked: who opens the database waits for a lock no longer than for anything else.
+func TestOpenLocked(t *testing.T) {
+	t.Parallel()
+	at := schema(t)
+	end := locked(t, at, `LOCK TABLE versions IN ACCESS EXCLUSIVE MODE`)
+	s, _ := logged(at + "&lock_timeout=100")
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), " is locked by another program: ") {
+		t.Error(err)
+	}
+	end()
+	run(t, s)
+	recovers(t, s, record(0, me, a, "x"))
 }

@@ -322,12 +322,12 @@ func frozen(t *testing.T, p *os.Process, path string) copied {
 
 // putUntilKilled keeps records and says so of each.
 func putUntilKilled(path string) {
+	ctx := context.Background()
 	s := New(optionsOf(path))
-	if err := s.Open(); err != nil {
+	if err := s.Open(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	ctx := context.Background()
 	go s.Run(ctx)
 	_, newest, err := s.Tally(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ type engine struct {
 	limit   time.Duration                                          // of what one transaction takes; 0: as long as it takes
 	idle    time.Duration                                          // after which it is seen to whether it still works; 0: never
 
-	open func(*Store) (*database, error)
+	open func(context.Context, *Store) (*database, error)
 	// together commits writes that put and settle in few statements; nil: they are done
 	// one after another, as all others are.
 	together func(*connection, []*write) error
@@ -79,7 +79,7 @@ func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
 func (s *Store) explain(err error) error {
 	what := s.engine.explain(err)
 	switch {
-	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, errNothing), errors.Is(err, errURL), errors.Is(err, errFile):
+	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, errNothing), errors.Is(err, errURL), errors.Is(err, errFile), errors.Is(err, errEncoding):
 		return fmt.Errorf("store: %s %w", s.engine.name, err)
 	case what == "":
 		return fmt.Errorf("store: %s: %w", s.engine.name, oneLine(err))
@@ -87,8 +87,7 @@ func (s *Store) explain(err error) error {
 	return &explained{"store: " + s.engine.name + " " + what, oneLine(err)}
 }
 
-// An explained error says first what a person can do about it. The rest may be other words
-// each time: a port, an address.
+// An explained error says first what a person can do about it.
 type explained struct {
 	what string
 	err  error
@@ -97,10 +96,11 @@ type explained struct {
 func (e *explained) Error() string { return e.what + ": " + e.err.Error() }
 func (e *explained) Unwrap() error { return e.err }
 
-// gist is what an error says that is worth another line in the log.
-func gist(err error) string {
+// gist is what an error says that is worth another line in the log: of a network's, whose
+// words differ each time by a port, what a person can do.
+func (s *Store) gist(err error) string {
 	var e *explained
-	if errors.As(err, &e) {
+	if s.others != nil && errors.As(err, &e) {
 		return e.what
 	}
 	return err.Error()

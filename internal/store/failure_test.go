@@ -61,7 +61,7 @@ func recovers(t *testing.T, s *Store, r message.Record) {
 func opened(t *testing.T, path, want string) (s *Store, stop func()) {
 	t.Helper()
 	s = New(Options{Path: path})
-	err := s.Open()
+	err := s.Open(t.Context())
 	stop = run(t, s)
 	if err == nil || err.Error() != want {
 		t.Errorf("Open gave\n%v, want\n%s", err, want)
@@ -173,7 +173,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 	}
 	stop()
 	s = New(Options{Path: path, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stop = run(t, s)
@@ -361,7 +361,7 @@ func TestFullAtOnce(t *testing.T) {
 		empty := fill(t, dir, pages*4096)
 		path := fmt.Sprintf("%s/%d/a.db", dir, pages)
 		s := New(Options{Path: path})
-		err := s.Open()
+		err := s.Open(t.Context())
 		stop := run(t, s)
 		if err != nil {
 			failed[strings.TrimPrefix(err.Error(), "store: "+path+" ")]++

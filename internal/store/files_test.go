@@ -93,7 +93,7 @@ func TestOneProcess(t *testing.T) {
 	_, stop := running(t, dir+"/a.db")
 	for _, path := range []string{dir + "/a.db", dir + "/another.db"} {
 		second := New(Options{Path: path})
-		err := second.Open()
+		err := second.Open(t.Context())
 		want := "store: " + dir + " is in use by another posthorn: stop that one, or give each a store of its own"
 		if !errors.Is(err, ErrInUse) || err.Error() != want || second.Failure() != err {
 			t.Errorf("a second Store: %v", err)
@@ -104,11 +104,11 @@ func TestOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	failing := New(Options{Path: dir + "/bad.db"})
-	if err := failing.Open(); err == nil {
+	if err := failing.Open(t.Context()); err == nil {
 		t.Fatal("opened what is no database")
 	}
 	stopFailing := run(t, failing)
-	if err := New(Options{Path: dir + "/a.db"}).Open(); !errors.Is(err, ErrInUse) {
+	if err := New(Options{Path: dir + "/a.db"}).Open(t.Context()); !errors.Is(err, ErrInUse) {
 		t.Errorf("beside one that fails: %v", err)
 	}
 	stopFailing()
@@ -157,7 +157,7 @@ func TestBeside(t *testing.T) {
 	changed(false) // by itself
 
 	beside := New(Options{Path: path, Beside: true})
-	if err := beside.Open(); err != nil {
+	if err := beside.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stopBeside := run(t, beside)
@@ -185,7 +185,7 @@ func TestBeside(t *testing.T) {
 	stop()
 
 	beside = New(Options{Path: path, Beside: true})
-	if err := beside.Open(); err != nil {
+	if err := beside.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stopBeside = run(t, beside)
@@ -226,7 +226,7 @@ func TestChangedIsTold(t *testing.T) {
 // to another version.
 func TestBesideNothing(t *testing.T) {
 	dir := t.TempDir()
-	err := New(Options{Path: dir + "/b/a.db", Beside: true}).Open()
+	err := New(Options{Path: dir + "/b/a.db", Beside: true}).Open(t.Context())
 	if want := "store: stat " + dir + "/b/a.db: no such file or directory"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
 		t.Errorf("there is none: %v", err)
 	}
@@ -237,19 +237,19 @@ func TestBesideNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const older = " was made by an older posthorn: start the service once"
-	if err := New(Options{Path: dir + "/empty.db", Beside: true}).Open(); err == nil || err.Error() != "store: "+dir+"/empty.db"+older {
+	if err := New(Options{Path: dir + "/empty.db", Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+dir+"/empty.db"+older {
 		t.Errorf("there is an empty one: %v", err)
 	}
 	_, stop := running(t, dir+"/a.db")
 	stop()
 	withMigrations(t, append(migrations[:len(migrations):len(migrations)], `ALTER TABLE messages ADD COLUMN more TEXT`))
-	if err := New(Options{Path: dir + "/a.db", Beside: true}).Open(); err == nil || err.Error() != "store: "+dir+"/a.db"+older {
+	if err := New(Options{Path: dir + "/a.db", Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+dir+"/a.db"+older {
 		t.Errorf("there is an older one: %v", err)
 	}
 	_, stop = running(t, dir+"/a.db")
 	stop()
 	migrations = migrations[:len(migrations)-1]
-	if err := New(Options{Path: dir + "/a.db", Beside: true}).Open(); err == nil || err.Error() != "store: "+dir+"/a.db was made by a newer posthorn: use that one" {
+	if err := New(Options{Path: dir + "/a.db", Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+dir+"/a.db was made by a newer posthorn: use that one" {
 		t.Errorf("there is a newer one: %v", err)
 	}
 }
@@ -273,7 +273,7 @@ func TestMigrations(t *testing.T) {
 	bad := append(second[:len(second):len(second)], `INSERT INTO more VALUES (100); INSERT INTO nowhere VALUES (1)`)
 	withMigrations(t, bad)
 	s = New(Options{Path: path})
-	if err := s.Open(); err == nil || err.Error() != "store: "+path+": SQL logic error: no such table: nowhere (1)" {
+	if err := s.Open(t.Context()); err == nil || err.Error() != "store: "+path+": SQL logic error: no such table: nowhere (1)" {
 		t.Errorf("a migration that fails: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())

@@ -74,7 +74,7 @@ func TestOthersHear(t *testing.T) {
 	})
 
 	beside := New(Options{URL: at, Beside: true})
-	if err := beside.Open(); err != nil {
+	if err := beside.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stop := run(t, beside)

@@ -19,7 +19,7 @@ func judgePostgres(err error) verdict {
 	switch {
 	case err == nil:
 		return fine
-	case errors.Is(err, errURL), errors.Is(err, errFile):
+	case errors.Is(err, errURL), errors.Is(err, errFile), errors.Is(err, errEncoding):
 		return passing
 	case errors.Is(err, errUnreadable):
 		return damaged

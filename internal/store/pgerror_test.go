@@ -93,7 +93,7 @@ func TestCannotOpen(t *testing.T) {
 				at = c.url(at)
 			}
 			s, log := logged(at)
-			err := s.Open()
+			err := s.Open(t.Context())
 			run(t, s)
 			if want := "store: " + Redact(at) + c.want; err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("Open gave\n%v, want\n%s", err, want)
@@ -129,7 +129,7 @@ func changedPath(t *testing.T, text string) (path string) {
 // TestBesideNoTables: the administrator's commands make no tables.
 func TestBesideNoTables(t *testing.T) {
 	at := schema(t)
-	err := New(Options{URL: at, Beside: true}).Open()
+	err := New(Options{URL: at, Beside: true}).Open(t.Context())
 	if want := "store: " + Redact(at) + " has nothing of posthorn's yet: start the service once"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
 		t.Errorf("there are none: %v", err)
 	}
@@ -139,7 +139,7 @@ func TestBesideNoTables(t *testing.T) {
 	_, stop := running(t, at)
 	stop()
 	withMigrations(t, append(migrations[:len(migrations):len(migrations)], `ALTER TABLE messages ADD COLUMN more TEXT`))
-	if err := New(Options{URL: at, Beside: true}).Open(); err == nil || err.Error() != "store: "+Redact(at)+" was made by an older posthorn: start the service once" {
+	if err := New(Options{URL: at, Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+Redact(at)+" was made by an older posthorn: start the service once" {
 		t.Errorf("there are older ones: %v", err)
 	}
 }
@@ -218,6 +218,22 @@ func TestLogsOnce(t *testing.T) {
 	s.setFailure(s.explain(errURL))
 	if text := log.String(); strings.Count(text, "level=ERROR") != 3 || strings.Count(text, "reset") != 1 {
 		t.Error(text)
+	}
+}
+
+// TestEncoding: a database that could not keep most texts is refused, whoever asks.
+func TestEncoding(t *testing.T) {
+	db := server.Server(t)
+	at := db.NewDatabase(t)
+	name := changedPath(t, at)[1:]
+	if err := db.Do("", "DROP DATABASE "+name, "CREATE DATABASE "+name+" OWNER "+name+" ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, beside := range []bool{false, true} {
+		err := New(Options{URL: at, Beside: beside}).Open(t.Context())
+		if want := "store: " + Redact(at) + " has the encoding LATIN1: make another database (createdb --encoding UTF8 --template template0)"; err == nil || err.Error() != want {
+			t.Errorf("opened: %v", err)
+		}
 	}
 }
 

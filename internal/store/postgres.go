@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -83,20 +84,20 @@ type pg struct {
 }
 
 // open opens the database.
-func (p *pg) open(s *Store) (*database, error) {
-	d, err := p.prepare(s)
+func (p *pg) open(ctx context.Context, s *Store) (*database, error) {
+	d, err := p.prepare(ctx, s)
 	if err != nil {
 		return nil, s.explain(err)
 	}
 	return d, nil
 }
 
-func (p *pg) prepare(s *Store) (*database, error) {
+func (p *pg) prepare(ctx context.Context, s *Store) (*database, error) {
 	config, err := p.config()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.begin(s, config); err != nil {
+	if err := p.begin(ctx, s, config); err != nil {
 		return nil, err
 	}
 	readers, brief := pgReaders, milliseconds(leaseStatement)
@@ -115,34 +116,72 @@ func (p *pg) prepare(s *Store) (*database, error) {
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
 // begin brings the database up to date and sees whether it can be written, and whether
-// what is written there is safe.
-func (p *pg) begin(s *Store, config *pgx.ConnConfig) error {
-	long := milliseconds(migrateLimit)
-	first := pool(config, 1, map[string]string{"statement_timeout": long, "lock_timeout": long, "idle_in_transaction_session_timeout": long})
-	defer first.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), connectLimit)
+// what is written there is safe. What may take long is that the tables change, and nothing
+// else.
+func (p *pg) begin(ctx context.Context, s *Store, config *pgx.ConnConfig) error {
+	err := first(ctx, s, config, pgLimit, nil, p.look)
+	if errors.Is(err, errOlder) && !p.opts.Beside {
+		long := milliseconds(migrateLimit)
+		settings := map[string]string{"statement_timeout": long, "lock_timeout": long, "idle_in_transaction_session_timeout": long}
+		if err = first(ctx, s, config, migrateLimit, settings, (*connection).migrate); err == nil {
+			err = first(ctx, s, config, pgLimit, nil, p.look)
+		}
+	}
+	return err
+}
+
+// first does something on a connection of its own, within so much time.
+func first(ctx context.Context, s *Store, config *pgx.ConnConfig, limit time.Duration, settings map[string]string, do func(*connection) error) error {
+	one := pool(config, 1, settings)
+	defer one.Close()
+	connecting, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	c, err := connect(ctx, &s.engine, first)
+	c, err := connect(connecting, &s.engine, one)
 	if err != nil {
 		return err
 	}
 	defer c.done()
-	ctx, cancel = context.WithTimeout(context.Background(), migrateLimit)
+	c.ctx, cancel = context.WithTimeout(ctx, limit)
 	defer cancel()
-	c.ctx = ctx
+	return do(c)
+}
+
+// look finds out whether the database can be used as it is: errOlder where its tables have
+// to change, or be made.
+func (p *pg) look(c *connection) error {
+	if err := c.checkEncoding(); err != nil {
+		return err
+	}
 	if p.opts.Beside {
 		if _, err := c.version(); judgePostgres(err) == tableless {
 			return c.checkEmpty()
 		}
 		return c.checkVersion()
 	}
-	if err := c.migrate(); err != nil {
+	if err := c.checkVersion(); err != nil {
 		return err
 	}
 	if err := c.transact(c.try); err != nil {
 		return err
 	}
 	return p.warn(c)
+}
+
+// errEncoding: most texts could not be kept.
+var errEncoding = errors.New("has the encoding")
+
+// checkEncoding refuses a database that converts what it gets, for there is no way to do so
+// with most of what people write.
+func (c *connection) checkEncoding() error {
+	rows, err := c.query(`SHOW server_encoding`)
+	if err != nil {
+		return err
+	}
+	var is string
+	if _, err := one(rows, &is); err != nil || is == "UTF8" || is == "SQL_ASCII" {
+		return err
+	}
+	return fmt.Errorf("%w %s: make another database (createdb --encoding UTF8 --template template0)", errEncoding, is)
 }
 
 // changedPostgres lets everything be counted anew now and then: what others tell of may

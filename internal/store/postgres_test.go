@@ -289,7 +289,7 @@ func TestMigrationsAtOnce(t *testing.T) {
 		s, j := logged(at)
 		stores, logs = append(stores, s), append(logs, j)
 		opening.Go(func() {
-			if err := s.Open(); err != nil {
+			if err := s.Open(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -323,7 +323,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Errorf("it sees %d", len(got))
 	}
 	for _, beside := range []bool{false, true} {
-		err := New(Options{URL: at, Beside: beside}).Open()
+		err := New(Options{URL: at, Beside: beside}).Open(t.Context())
 		if want := "store: " + Redact(at) + " was made by a newer posthorn: use that one"; err == nil || err.Error() != want {
 			t.Errorf("opened: %v", err)
 		}
@@ -635,12 +635,12 @@ func TestRisks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, log := logged(schema(t) + c.options)
-			if err := s.Open(); err != nil {
+			if err := s.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			run(t, s)
 			s.closeDatabase() // as for a damage
-			s.setFailure(s.open())
+			s.setFailure(s.open(t.Context()))
 			got, err := s.Server(t.Context())
 			if diff := cmp.Diff(c.want, got.Risks); err != nil || diff != "" || !strings.HasPrefix(got.Version, "PostgreSQL 1") {
 				t.Error(err, got.Version, diff)
@@ -725,7 +725,7 @@ func TestNoticesWhileResting(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Start(t, pgtest.Options{})
 	s, log := logged(db.NewDatabase(t))
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	run(t, s)

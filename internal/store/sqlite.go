@@ -41,7 +41,7 @@ func amongSQLite(n int, seqs []int64) (string, any) {
 
 // openSQLite opens the database, and makes its file where there is none. The lock stays
 // with s, however that ends.
-func openSQLite(s *Store) (_ *database, err error) {
+func openSQLite(_ context.Context, s *Store) (_ *database, err error) {
 	if s.lock == nil && !s.opts.Beside {
 		if s.lock, err = lockDirectory(filepath.Dir(s.opts.Path)); err != nil {
 			return nil, fmt.Errorf("store: %w", err)

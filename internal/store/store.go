@@ -129,14 +129,16 @@ func New(opts Options) *Store {
 
 // Open opens the database. ErrInUse is for a person to mend; any other error may
 // pass, and Run tries again.
-func (s *Store) Open() error {
-	err := s.open()
-	s.setFailure(err)
+func (s *Store) Open(ctx context.Context) error {
+	err := s.open(ctx)
+	if ctx.Err() == nil { // or it was given up, which says nothing about the database
+		s.setFailure(err)
+	}
 	return err
 }
 
-func (s *Store) open() error {
-	d, err := s.engine.open(s)
+func (s *Store) open(ctx context.Context) error {
+	d, err := s.engine.open(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -200,8 +202,8 @@ func (s *Store) setFailure(err error) {
 	case err == nil && s.lastLogged != "":
 		s.lastLogged = ""
 		s.opts.Log.Info("messages can be kept again")
-	case err != nil && gist(err) != s.lastLogged:
-		s.lastLogged = gist(err)
+	case err != nil && s.gist(err) != s.lastLogged:
+		s.lastLogged = s.gist(err)
 		s.opts.Log.Error("messages cannot be kept", "err", err)
 	}
 }
@@ -251,7 +253,7 @@ func (s *Store) lead(ctx context.Context) {
 			s.setFailure(err)
 		case <-retry.C:
 			if s.Failure() != nil || s.rests() {
-				s.recover()
+				s.recover(ctx)
 			}
 		case <-ctx.Done():
 			return
@@ -267,9 +269,9 @@ func (s *Store) rests() bool {
 }
 
 // recover tries whether the database works again.
-func (s *Store) recover() {
+func (s *Store) recover(ctx context.Context) {
 	if _, err := s.opened(); err != nil {
-		s.setFailure(s.open())
+		_ = s.Open(ctx)
 		return
 	}
 	s.prove()

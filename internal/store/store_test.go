@@ -41,7 +41,7 @@ func running(t testing.TB, path string) (s *Store, stop func()) {
 func runningWith(t testing.TB, opts Options) (s *Store, stop func()) {
 	t.Helper()
 	s = New(opts)
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s, run(t, s)
@@ -424,7 +424,7 @@ func testSharedCommits(t *testing.T, at string) {
 	opts := optionsOf(at)
 	opts.Metrics = registry
 	s := New(opts)
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const puts = 300
@@ -464,7 +464,7 @@ func TestEnd(t *testing.T) { each(t, testEnd) }
 
 func testEnd(t *testing.T, path string) {
 	s := New(optionsOf(path))
-	if err := s.Open(); err != nil {
+	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var putting sync.WaitGroup
