@@ -77,7 +77,7 @@ func TestCheckPostgres(t *testing.T) {
 	}
 	wantFinding(t, look(), "ok store", "its tables will be made when the service starts")
 
-	s := store.New(store.Options{URL: at, Name: "one"})
+	s := store.New(store.Options{URL: secret.New(at), Name: "one"})
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"posthorn/internal/message"
+	"posthorn/internal/secret"
 )
 
 // BenchmarkPut is what it costs to keep a message of 500 bytes, on disk when Put
@@ -32,7 +33,7 @@ func BenchmarkCycle(b *testing.B) {
 func benchmarkCycle(b *testing.B, instances, producers int) {
 	at := schema(b)
 	l := newLines()
-	leader, _ := runningWith(b, Options{URL: at, Name: "leader", Arrived: func(sender message.JID, _ int64) { l.look(sender) }})
+	leader, _ := runningWith(b, Options{URL: secret.New(at), Name: "leader", Arrived: func(sender message.JID, _ int64) { l.look(sender) }})
 	accepts := leader
 	if instances > 1 {
 		accepts, _ = instance(b, at, "other")
@@ -151,7 +152,7 @@ func BenchmarkArrived(b *testing.B) {
 	at := schema(b)
 	one, _ := instance(b, at, "one")
 	heard := make(chan time.Time, 1)
-	_, _ = runningWith(b, Options{URL: at, Name: "two", Arrived: func(message.JID, int64) { heard <- time.Now() }})
+	_, _ = runningWith(b, Options{URL: secret.New(at), Name: "two", Arrived: func(message.JID, int64) { heard <- time.Now() }})
 	eventually(b, "it listens", func() bool {
 		mustPut(b, one, benchRecord(1))
 		select {

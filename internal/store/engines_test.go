@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"posthorn/internal/pgtest"
+	"posthorn/internal/secret"
 )
 
 // server is the PostgreSQL of all tests that do nothing to it.
@@ -32,7 +33,7 @@ func shared(at string) bool { return strings.HasPrefix(at, "postgres://") }
 // optionsOf are those of a Store at a path or a URL.
 func optionsOf(at string) Options {
 	if shared(at) {
-		return Options{URL: at}
+		return Options{URL: secret.New(at)}
 	}
 	return Options{Path: at}
 }

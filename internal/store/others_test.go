@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"posthorn/internal/message"
+	"posthorn/internal/secret"
 )
 
 // An ear notes what an instance hears.
@@ -24,7 +25,7 @@ func instance(t testing.TB, at, name string) (*Store, *ear) {
 	t.Helper()
 	e := &ear{arrived: make(map[message.JID]int64)}
 	s, _ := runningWith(t, Options{
-		URL: at, Name: name,
+		URL: secret.New(at), Name: name,
 		Arrived: func(sender message.JID, seq int64) { e.note(func() { e.arrived[sender] = seq }) },
 		Settled: func(seqs []int64) { e.note(func() { e.settled = append(e.settled, seqs...) }) },
 		Told:    func(topic, text string) { e.note(func() { e.told = append(e.told, topic+": "+text) }) },
@@ -73,7 +74,7 @@ func TestOthersHear(t *testing.T) {
 		return slices.Equal(oneHears.told, []string{"topic: " + strings.ToValidUTF8(text, "\ufffd")})
 	})
 
-	beside := New(Options{URL: at, Beside: true})
+	beside := New(Options{URL: secret.New(at), Beside: true})
 	if err := beside.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestOthersHearMuch(t *testing.T) {
 }
 
 func TestTellTooMuch(t *testing.T) {
-	s := New(Options{URL: "postgres://nowhere/"})
+	s := New(Options{URL: secret.New("postgres://nowhere/")})
 	for _, text := range []string{strings.Repeat("x", maxTold+1), strings.Repeat("\x01", 2000)} {
 		want := fmt.Sprintf("store: %d bytes about topic are more than can be told", len(text))
 		if err := s.Tell("topic", text); err == nil || err.Error() != want {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/secret"
 	"posthorn/internal/xmpptest"
 )
 
@@ -129,7 +131,7 @@ func changedPath(t *testing.T, text string) (path string) {
 // TestBesideNoTables: the administrator's commands make no tables.
 func TestBesideNoTables(t *testing.T) {
 	at := schema(t)
-	err := New(Options{URL: at, Beside: true}).Open(t.Context())
+	err := New(Options{URL: secret.New(at), Beside: true}).Open(t.Context())
 	if want := "store: " + Redact(at) + " has nothing of posthorn's yet: start the service once"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
 		t.Errorf("there are none: %v", err)
 	}
@@ -139,7 +141,7 @@ func TestBesideNoTables(t *testing.T) {
 	_, stop := running(t, at)
 	stop()
 	withMigrations(t, append(migrations[:len(migrations):len(migrations)], `ALTER TABLE messages ADD COLUMN more TEXT`))
-	if err := New(Options{URL: at, Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+Redact(at)+" was made by an older posthorn: start the service once" {
+	if err := New(Options{URL: secret.New(at), Beside: true}).Open(t.Context()); err == nil || err.Error() != "store: "+Redact(at)+" was made by an older posthorn: start the service once" {
 		t.Errorf("there are older ones: %v", err)
 	}
 }
@@ -230,7 +232,7 @@ func TestEncoding(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, beside := range []bool{false, true} {
-		err := New(Options{URL: at, Beside: beside}).Open(t.Context())
+		err := New(Options{URL: secret.New(at), Beside: beside}).Open(t.Context())
 		if want := "store: " + Redact(at) + " has the encoding LATIN1: make another database (createdb --encoding UTF8 --template template0)"; err == nil || err.Error() != want {
 			t.Errorf("opened: %v", err)
 		}
@@ -243,8 +245,12 @@ func TestRedact(t *testing.T) {
 		"postgres://db/x": "postgres://db/x",
 		"postgres://me:secret@one:5432,two:5433/x?sslmode=disable": "postgres://one:5432,two:5433/x",
 		"postgresql://me:secret@db/x?password=secret":              "postgresql://db/x",
-		"postgres://me:sec/r@et@db/x":                              "postgres://db/x",
-		"postgres://me:secret?secret@db/x":                         "postgres://…",
+		"postgres://me:sec/r@et@db/x":                              "no URL",
+		"postgres://me:secret?secret@db/x":                         "no URL",
+		"postgres://me:12/34@db/x":                                 "postgres://…",
+		"postgres://me:12?34@db/x":                                 "postgres://…",
+		"postgres://me:12#34@db/x":                                 "postgres://…",
+		"postgres://me:secret@[::1]:5432/x":                        "postgres://[::1]:5432/x",
 		"postgres://me:secret@db/x?password=a@secret":              "postgres://…",
 		"postgres:///x?host=/run/postgresql&password=secret":       "postgres:///x",
 		"me:secret@db":            "no URL",
@@ -254,6 +260,10 @@ func TestRedact(t *testing.T) {
 		if got := Redact(url); got != want {
 			t.Errorf("%s is shown as %s, want %s", url, got, want)
 		}
+	}
+	o := Options{URL: secret.New("postgres://me:hunter2@db/x")}
+	if text := fmt.Sprintf("%v %+v %#v %+v", o, o, o, New(o)); strings.Contains(text, "hunter2") {
+		t.Error("the password prints")
 	}
 }
 

@@ -48,7 +48,7 @@ func settings() map[string]string {
 // config reads the URL, and what PGPASSWORD and the other variables of PostgreSQL's own
 // programs say.
 func (p *pg) config() (*pgx.ConnConfig, error) {
-	config, err := pgx.ParseConfig(p.opts.URL)
+	config, err := pgx.ParseConfig(p.opts.URL.Reveal())
 	var file *fs.PathError
 	switch {
 	case errors.As(err, &file): // sslrootcert, sslcert or sslkey

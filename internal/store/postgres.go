@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func postgres(opts Options) engine {
 		writers = 1
 	}
 	return engine{
-		name: Redact(opts.URL),
+		name: Redact(opts.URL.Reveal()),
 		words: strings.NewReplacer(
 			" INTEGER", " BIGINT", " BLOB", " BYTEA", " TEXT ", ` TEXT COLLATE "C" `,
 			"now_ns()", "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint"),
@@ -63,18 +64,17 @@ const tryPostgres = `LOCK TABLE messages IN ROW EXCLUSIVE MODE NOWAIT;
 	UPDATE versions SET version = version WHERE version IN (SELECT version FROM versions FOR UPDATE SKIP LOCKED)`
 
 // Redact gives what may be shown of a database's URL: neither user nor password, nor
-// parameters, among which passwords may be; and where a password could stand anywhere,
-// nothing.
-func Redact(url string) string {
-	scheme, rest, found := strings.Cut(url, "://")
-	if !found {
+// parameters, among which passwords may be. Where an @ stands behind the host, what seems
+// to be the host may be a part of a password.
+func Redact(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "postgres" && u.Scheme != "postgresql":
 		return "no URL"
+	case strings.Contains(u.Path+u.RawQuery+u.Fragment, "@"):
+		return u.Scheme + "://…"
 	}
-	rest, parameters, _ := strings.Cut(rest, "?")
-	if strings.Contains(parameters, "@") {
-		return scheme + "://…"
-	}
-	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	return u.Scheme + "://" + u.Host + u.Path
 }
 
 // A pg is a PostgreSQL database that can be opened again and again.

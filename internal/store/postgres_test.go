@@ -23,6 +23,7 @@ import (
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
 	"posthorn/internal/pgtest"
+	"posthorn/internal/secret"
 	"posthorn/internal/token"
 	"posthorn/internal/xmpptest"
 )
@@ -48,7 +49,7 @@ func (j *journal) String() string {
 // logged is a Store at a URL, not open, and its log.
 func logged(url string) (*Store, *journal) {
 	j := new(journal)
-	return New(Options{URL: url, Log: slog.New(slog.NewTextHandler(j, nil))}), j
+	return New(Options{URL: secret.New(url), Log: slog.New(slog.NewTextHandler(j, nil))}), j
 }
 
 // TestPutAtOnce: of instances that put the same requests at once, one keeps each, as a
@@ -323,7 +324,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Errorf("it sees %d", len(got))
 	}
 	for _, beside := range []bool{false, true} {
-		err := New(Options{URL: at, Beside: beside}).Open(t.Context())
+		err := New(Options{URL: secret.New(at), Beside: beside}).Open(t.Context())
 		if want := "store: " + Redact(at) + " was made by a newer posthorn: use that one"; err == nil || err.Error() != want {
 			t.Errorf("opened: %v", err)
 		}

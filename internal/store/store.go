@@ -42,12 +42,13 @@ import (
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/secret"
 )
 
 // Options say where the database is.
 type Options struct {
-	Path string // of the SQLite file; its directory is made where it is missing
-	URL  string // of the PostgreSQL database; "": it is SQLite's
+	Path string       // of the SQLite file; its directory is made where it is missing
+	URL  secret.Value // of the PostgreSQL database; empty: it is SQLite's
 	// Beside a service that uses it: the directory is not locked, and a database
 	// that is not there, or older, is an error. It hears nothing, but others hear of it.
 	Beside  bool
@@ -121,7 +122,7 @@ func New(opts Options) *Store {
 			Name: "posthorn_store_failing", Help: "1 while nothing can be kept.",
 		}),
 	}
-	if opts.URL != "" {
+	if !opts.URL.Empty() {
 		s.engine, s.others = postgres(opts), newOthers(opts)
 	}
 	return s
