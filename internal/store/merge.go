@@ -201,6 +201,8 @@ type changing struct {
 	place    int
 }
 
+func (c changing) seq() int64 { return c.settling.changes[c.place].Seq }
+
 // queueChanges queues what settles. A record that is changed twice is so by one statement
 // after another.
 func queueChanges(b *pgx.Batch, settlings []*settling) {
@@ -218,6 +220,7 @@ func queueChanges(b *pgx.Batch, settlings []*settling) {
 		}
 	}
 	for _, round := range rounds {
+		slices.SortFunc(round.of, func(a, b changing) int { return cmp.Compare(a.seq(), b.seq()) }) // as StopWaiting has them, and other instances
 		b.Queue(changeAll, round.columns()...).Query(round.apply)
 	}
 }
@@ -247,7 +250,7 @@ func (c *changes) apply(found pgx.Rows) error {
 	var seq int64
 	_, err := pgx.ForEachRow(found, []any{&seq}, func() error { made[seq] = true; return nil })
 	for _, of := range c.of {
-		of.settling.applied[of.place] = made[of.settling.changes[of.place].Seq]
+		of.settling.applied[of.place] = made[of.seq()]
 	}
 	return err
 }

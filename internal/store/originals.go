@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"posthorn/internal/message"
@@ -46,6 +48,9 @@ func hashOf(key string) string {
 // KeepOriginals keeps what later messages correct, each in the place of an earlier
 // one. All are of one sender.
 func (s *Store) KeepOriginals(ctx context.Context, originals []message.Original) error {
+	// In one order, so that two instances do not wait for each other in a circle.
+	originals = slices.Clone(originals)
+	slices.SortStableFunc(originals, func(a, b message.Original) int { return cmp.Or(cmp.Compare(a.To, b.To), cmp.Compare(a.Key, b.Key)) })
 	return s.commitOnce(ctx, func(c *connection) error {
 		for _, o := range originals {
 			if _, err := c.exec(keepOriginal, string(o.From), string(o.To), hashOf(o.Key), o.ID, o.Expires.UnixNano()); err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
@@ -226,6 +227,27 @@ func TestTogether(t *testing.T) {
 	}
 	if err := together(c, batch); err != nil || !p.applied[0] || len(mustSelect(t, s, message.Query{})) != 3 {
 		t.Errorf("not everything was done: %v, %v", err, seqs(mustSelect(t, s, message.Query{})))
+	}
+}
+
+// TestOneOrder: whatever settles, the rows are taken in the order of their numbers, so that
+// nobody waits for another in a circle; those of one record in the order in which they came.
+func TestOneOrder(t *testing.T) {
+	settles := func(seqs ...int64) *settling {
+		p := &settling{contents: make([][]byte, len(seqs)), applied: make([]bool, len(seqs))}
+		for _, seq := range seqs {
+			p.changes = append(p.changes, message.Change{Before: message.Queued, Record: in(record(seq, me, a, ""), message.Bounced, 1)})
+		}
+		return p
+	}
+	var b pgx.Batch
+	queueChanges(&b, []*settling{settles(7, 3, 9), settles(5, 3)})
+	var got [][]int64
+	for _, q := range b.QueuedQueries {
+		got = append(got, q.Arguments[0].([]int64))
+	}
+	if diff := cmp.Diff([][]int64{{3, 5, 7, 9}, {3}}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
