@@ -68,7 +68,7 @@ type keeper interface {
 	Put(ctx context.Context, records []message.Record, numbered func()) (earlier []message.Record, err error)
 	Settle(ctx context.Context, changes []message.Change) (applied []bool, err error)
 	Select(ctx context.Context, q message.Query) ([]message.Record, error)
-	ClaimLines(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
+	Claim(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
 	StopWaiting(ctx context.Context, seqs []int64) ([]message.Record, error)
 	Forget(ctx context.Context, now time.Time, keep int) (removed int, err error)
 	Tally(ctx context.Context) (piles []message.Pile, last int64, err error)

@@ -208,9 +208,9 @@ func (k *table) beside(changes ...message.Change) {
 	}
 }
 
-// ClaimLines gives the one that leads what is next in lines. It may stop before a record that
+// Claim gives the one that leads what is next in lines. It may stop before a record that
 // somebody else has in hand.
-func (k *memory) ClaimLines(_ context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
+func (k *memory) Claim(_ context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
 	if err := k.begin("Claim", true); err != nil {
 		return nil, nil, err
 	}

@@ -71,7 +71,7 @@ func (d *Delivery) readPages(ctx context.Context, pages []page) (err error) {
 	for i := range pages {
 		lines[i] = pages[i].Line
 	}
-	records, more, err := d.keeper.ClaimLines(ctx, d.opts.Term(), lines, min(pageLength, maxClaimed/len(lines)))
+	records, more, err := d.keeper.Claim(ctx, d.opts.Term(), lines, min(pageLength, maxClaimed/len(lines)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, found := range records {

@@ -87,7 +87,7 @@ func (l *lines) settleAll(b *testing.B, s *Store) {
 		for _, line := range turn {
 			l.is.Delete(line.From)
 		}
-		records, more, err := s.ClaimLines(b.Context(), 1, turn, 128)
+		records, more, err := s.Claim(b.Context(), 1, turn, 128)
 		if err != nil {
 			b.Error(err)
 		}

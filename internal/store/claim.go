@@ -16,18 +16,18 @@ var ErrLost = errors.New("store: another instance has the lease")
 // claimLimit bounds a claim.
 const claimLimit = 5 * time.Second
 
-// ClaimLines gives for each line what is next in it, at most so many records, in the order of
+// Claim gives for each line what is next in it, at most so many records, in the order of
 // Seq, each marked as claimed under that term of the lease on the stream; and whether there
 // may be more. No two lines are of one sender. ErrLost where the lease has another term.
 //
-// What was not claimed under the term is meant whether or not it is behind After: one
+// What was not claimed under the term is meant whether or not it is behind q.After: one
 // that got its number before others may be there after them, and must not be passed by
 // what comes then.
 //
 // It waits for nobody and for no disk. Where a record is locked by somebody else, it gives
 // those before it, so that none overtakes it. A claim that a crash forgets harms nothing:
 // its stream has ended too, or it is made again.
-func (s *Store) ClaimLines(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
+func (s *Store) Claim(ctx context.Context, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error) {
 	lost := false
 	err = s.ask(ctx, claimLimit, readersOf, func(c *connection) (err error) {
 		if records, more, err = c.engine.claim(c, term, lines, limit); err != nil || slices.ContainsFunc(records, func(line []message.Record) bool { return len(line) > 0 }) {

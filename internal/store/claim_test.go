@@ -26,7 +26,7 @@ func testClaim(t *testing.T, at string) {
 	mustPut(t, s, record(1, me, a, "x"), record(2, other, a, "x"), record(3, me, b, "x"), in(record(4, me, a, "x"), message.Waiting, 1), record(5, me, a, "x"))
 	claim := func(term, after int64, limit int, more bool, want ...int64) []message.Record {
 		t.Helper()
-		lines, again, err := s.ClaimLines(t.Context(), term, []message.Line{{From: me, After: after}}, limit)
+		lines, again, err := s.Claim(t.Context(), term, []message.Line{{From: me, After: after}}, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func testClaim(t *testing.T, at string) {
 	}
 	lost := func(term int64) {
 		t.Helper()
-		if _, _, err := s.ClaimLines(t.Context(), term, []message.Line{{From: me}}, 10); !errors.Is(err, ErrLost) {
+		if _, _, err := s.Claim(t.Context(), term, []message.Line{{From: me}}, 10); !errors.Is(err, ErrLost) {
 			t.Errorf("a claim under %d: %v", term, err)
 		}
 	}
@@ -75,22 +75,22 @@ func testClaim(t *testing.T, at string) {
 	claim(3, 6, 10, false)
 }
 
-// TestClaimLines: many lines are claimed at once, each by itself.
-func TestClaimLines(t *testing.T) { each(t, testClaimLines) }
+// TestClaimMany: many lines are claimed at once, each by itself.
+func TestClaimMany(t *testing.T) { each(t, testClaimMany) }
 
-func testClaimLines(t *testing.T, at string) {
+func testClaimMany(t *testing.T, at string) {
 	s, _ := running(t, at)
 	mustPut(t, s, record(1, me, a, "x"), record(2, other, a, "x"), record(3, me, b, "x"), record(4, other, a, "x"), record(5, other, a, "x"))
 	lines := []message.Line{{From: other, After: 2}, {From: "nobody@example.com"}, {From: me}}
-	if _, _, err := s.ClaimLines(t.Context(), 1, lines, 2); !errors.Is(err, ErrLost) {
+	if _, _, err := s.Claim(t.Context(), 1, lines, 2); !errors.Is(err, ErrLost) {
 		t.Errorf("without a lease: %v", err)
 	}
 	lead(t, s, 1)
-	if first, _, err := s.ClaimLines(t.Context(), 1, []message.Line{{From: other}}, 1); err != nil || !cmp.Equal(seqs(first[0]), []int64{2}) {
+	if first, _, err := s.Claim(t.Context(), 1, []message.Line{{From: other}}, 1); err != nil || !cmp.Equal(seqs(first[0]), []int64{2}) {
 		t.Fatal(err, first)
 	}
 	for limit, wantMore := range map[int][]bool{1: {true, false, true}, 2: {true, false, true}, 3: {false, false, false}} {
-		records, more, err := s.ClaimLines(t.Context(), 1, lines, limit)
+		records, more, err := s.Claim(t.Context(), 1, lines, limit)
 		want := [][]int64{[]int64{4, 5}[:min(2, limit)], nil, []int64{1, 3}[:min(2, limit)]}
 		if diff := cmp.Diff(wantMore, more); err != nil || diff != "" {
 			t.Error(limit, err, diff)
@@ -129,7 +129,7 @@ func TestClaimGap(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer tx.Rollback()
-			claimed, more, err := s.ClaimLines(t.Context(), 1, []message.Line{{From: other}, {From: me}}, 10)
+			claimed, more, err := s.Claim(t.Context(), 1, []message.Line{{From: other}, {From: me}}, 10)
 			if diff := cmp.Diff(c.want, seqs(claimed[1])); err != nil || diff != "" || more[1] != c.more {
 				t.Error(err, more, diff)
 			}

@@ -55,7 +55,7 @@ func testCopy(t *testing.T, from, to string) {
 		t.Errorf("what comes later has the number %d, %v", later[0].Seq, err)
 	}
 	lead(t, s, 1)
-	if claimed, _, err := s.ClaimLines(t.Context(), 1, []message.Line{{From: me}}, 1); err != nil || len(claimed[0]) != 1 {
+	if claimed, _, err := s.Claim(t.Context(), 1, []message.Line{{From: me}}, 1); err != nil || len(claimed[0]) != 1 {
 		t.Error("nothing can be claimed:", err)
 	}
 	counts, err = Copy(t.Context(), f, s)
@@ -81,7 +81,7 @@ func fillAll(t *testing.T, s *Store) {
 	for i := range 5 {
 		lead(t, s, int64(i+1))
 	}
-	if _, _, err := s.ClaimLines(t.Context(), 5, []message.Line{{From: me}}, 1000); err != nil {
+	if _, _, err := s.Claim(t.Context(), 5, []message.Line{{From: me}}, 1000); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"used", "unused"} {
