@@ -146,24 +146,31 @@ func (c *cluster) startHAProxy(t *testing.T) {
 	file := filepath.Join(dir, "haproxy.cfg")
 	writeFile(t, file, fmt.Sprintf(haproxyOwn, c.admin)+config)
 	c.front = &posthorn{URL: "https://" + listen, expected: expected["Prosody"], log: &lines{t: t}, client: c.trusting(t, "127.0.0.1")}
-	cmd := exec.Command("/usr/sbin/haproxy", "-db", "-f", file)
-	cmd.Stderr = c.front.log
-	var err error
-	if c.front.Process, err = xmpptest.StartProcess(cmd); err != nil {
-		t.Fatalf("HAProxy, of Debian's package of that name: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := c.front.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("HAProxy's log:\n%s", c.front.log)
-		}
-	})
+	c.front.Process = runHAProxy(t, file, c.front.log)
 	xmpptest.Wait(t, 10*time.Second, "HAProxy listens", func() bool {
 		_, err := os.Stat(c.admin) // it is there a moment after the port
 		return err == nil && c.front.listens()
 	})
+}
+
+// runHAProxy runs it with a configuration for the length of the test.
+func runHAProxy(t *testing.T, file string, log *lines) *xmpptest.Process {
+	t.Helper()
+	cmd := exec.Command("/usr/sbin/haproxy", "-db", "-f", file)
+	cmd.Stderr = log
+	p, err := xmpptest.StartProcess(cmd)
+	if err != nil {
+		t.Fatalf("HAProxy, of Debian's package of that name: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("HAProxy's log:\n%s", log)
+		}
+	})
+	return p
 }
 
 // certify writes a certificate and its key into one file, as HAProxy reads them.
@@ -246,11 +253,15 @@ func (c *cluster) holder(t *testing.T) *instance {
 func (c *cluster) roles(t *testing.T) (holder, other *instance) {
 	t.Helper()
 	xmpptest.Wait(t, 20*time.Second, "one has the stream", func() bool { holder = c.holder(t); return holder != nil })
-	other = c.instances[0]
-	if other == holder {
-		other = c.instances[1]
+	return holder, c.other(holder)
+}
+
+// other is the one beside it.
+func (c *cluster) other(i *instance) *instance {
+	if i == c.instances[0] {
+		return c.instances[1]
 	}
-	return holder, other
+	return c.instances[0]
 }
 
 // ways are the three by which a request may come.

@@ -57,6 +57,18 @@ func (m *mailbox) has(text string) bool {
 	return m.known[text]
 }
 
+// texts gives those that have come and begin so, in their order, each as often as it has.
+func (m *mailbox) texts(beginning string) (texts []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.receipts {
+		if strings.HasPrefix(r.Body, beginning) {
+			texts = append(texts, r.Body)
+		}
+	}
+	return texts
+}
+
 // of gives what has come of a traffic, by text, and the texts in the order in which they
 // came first.
 func (m *mailbox) of(tr *traffic) (received map[string][]receipt, order []string) {

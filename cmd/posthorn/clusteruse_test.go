@@ -52,7 +52,6 @@ func TestClusterUse(t *testing.T) {
 		{"tokens", c.tokensElsewhere},
 		{"state", c.tellsTheSame},
 		{"rooms", c.speaksInRooms},
-		{"files while the holder is stopped", c.takesFilesMeanwhile},
 		{"commands", c.commandsBeside},
 	} {
 		if !t.Run(part.name, part.test) {
@@ -157,26 +156,6 @@ func (c *cluster) alike(t *testing.T, holder, other *instance, path, content str
 	}
 	if diff := cmp.Diff(got[0], got[1]); diff != "" {
 		t.Errorf("%s (-holder +standby):\n%s", path, diff)
-	}
-}
-
-// takesFilesMeanwhile: a file that is sent while nobody knows yet that the holder hangs
-// waits for the next one.
-func (c *cluster) takesFilesMeanwhile(t *testing.T) {
-	holder, other := c.roles(t)
-	user := c.server.MustLogin(t, "user@example.com", password)
-	if err := holder.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	a, err := other.postPicture("/msg/user", nil)
-	if err != nil || a.status != http.StatusCreated && a.status != http.StatusAccepted {
-		t.Fatalf("answer is %d %s, %v", a.status, a.raw, err)
-	}
-	if got, _ := download(t, c.server, user.MustReceive(t).OOB); len(got) != pictureSize {
-		t.Errorf("%d bytes came", len(got))
-	}
-	if err := holder.Resume(); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -458,8 +437,8 @@ func (c *cluster) tellsTheSame(t *testing.T) {
 	}
 }
 
-// speaksInRooms: in a room it is one occupant all the time, also while its instances are
-// stopped and started again, or die.
+// speaksInRooms: in a room it is one occupant all the time, also while an instance is
+// stopped and started again, or hangs; and files wait for the next one.
 func (c *cluster) speaksInRooms(t *testing.T) {
 	r := openRoom(t, c.server.MustLogin(t, "owner@example.com", password), "lasting", map[string]string{"muc#roomconfig_persistentroom": "1"})
 	r.enter(t, c.server.MustLogin(t, "you@example.com", password), "you")
@@ -495,31 +474,50 @@ func (c *cluster) speaksInRooms(t *testing.T) {
 	both("me")
 	both("you")
 	hear()
-	for _, end := range []func(*instance) error{func(i *instance) error { return i.Stop() }, func(i *instance) error { return i.Kill() }} {
-		holder, other := c.roles(t)
-		ended := make(chan error, 1)
-		go func() { ended <- end(holder) }()
-		for done := false; !done; {
-			select {
-			case err := <-ended:
-				if done = true; err != nil {
-					t.Fatal(err)
-				}
-			default:
+	holder, other := c.roles(t)
+	stopped := make(chan error, 1)
+	go func() { stopped <- holder.Stop() }()
+	for done := false; !done; {
+		select {
+		case err := <-stopped:
+			if done = true; err != nil {
+				t.Fatal(err)
 			}
-			say(other.posthorn, "me")
-			say(other.posthorn, "you")
+		default:
 		}
-		holder.start(t)
-		c.ready(t)
-		both("me")
-		both("you")
-		hear()
+		say(other.posthorn, "me")
+		say(other.posthorn, "you")
 	}
+	holder.start(t)
+	c.ready(t)
+	both("me")
+	hear()
+
+	holder, other = c.roles(t)
+	user := c.server.MustLogin(t, "user@example.com", password)
+	if err := holder.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	say(other.posthorn, "me")
+	say(other.posthorn, "you")
+	a, err := other.postPicture("/msg/user", nil) // which waits until it can ask for a place itself
+	if err != nil || a.status != http.StatusCreated && a.status != http.StatusAccepted {
+		t.Fatalf("answer is %d %s, %v", a.status, a.raw, err)
+	}
+	if got, _ := download(t, c.server, user.MustReceive(t).OOB); len(got) != pictureSize {
+		t.Errorf("%d bytes came", len(got))
+	}
+	if err := holder.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	c.ready(t)
+	both("me")
+	both("you")
+	hear()
 }
 
-// commandsBeside: what administrators do and are told beside an instance that may not be
-// the one that is connected, with the XMPP server away and back.
+// commandsBeside: what administrators do and are told beside an instance, whichever it is,
+// with the XMPP server away; and then everything is started again, in the wrong order.
 func (c *cluster) commandsBeside(t *testing.T) {
 	holder, other := c.roles(t)
 	for _, i := range []*instance{holder, other} {
@@ -529,64 +527,87 @@ func (c *cluster) commandsBeside(t *testing.T) {
 				t.Errorf("check by %s has no %q:\n%s", i.name, want, out)
 			}
 		}
+		if status, stdout, stderr := as(i.URL).run(t, "you", "by send"); status != exitOK || stdout != "" {
+			t.Errorf("send by %s: %d %q %q", i.name, status, stdout, stderr)
+		}
+		i.mustPost(t, "/msg/you", "so that it knows the password", nil)
 	}
 	if err := c.server.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	xmpptest.Wait(t, 10*time.Second, "both know that it is away", func() bool { return !holder.sends() && !other.sends() })
-	kept := map[string]answer{}
-	for _, i := range c.instances {
-		for _, what := range []string{"keep", "drop"} {
-			a := i.mustPost(t, "/msg/you", what+" this secret text", nil)
-			if kept[what+i.name] = a; a.status != http.StatusAccepted {
-				t.Fatalf("by %s: %d %s", i.name, a.status, a.raw)
-			}
+	kept := make(map[string]string) // ids
+	for what, i := range map[string]*instance{"keep": holder, "keep too": other, "drop": holder} {
+		a := i.mustPost(t, "/msg/you", what+" this secret text", nil)
+		if kept[what] = a.ID; a.status != http.StatusAccepted {
+			t.Fatalf("%d %s", a.status, a.raw)
 		}
 	}
-	for _, i := range c.instances {
-		out := beside(t, i, exitOK, "outbox", "list")
-		for _, a := range kept {
-			if !strings.Contains(out, a.ID) {
-				t.Errorf("the list by %s lacks %s:\n%s", i.name, a.ID, out)
-			}
+	out := beside(t, other, exitOK, "outbox", "list")
+	for what, id := range kept {
+		if !strings.Contains(out, id) {
+			t.Errorf("the list lacks what to %s, %s:\n%s", what, id, out)
 		}
 	}
-	for n, i := range c.instances {
-		theirs := c.instances[1-n]
-		if out := beside(t, i, exitOK, "outbox", "drop", kept["drop"+theirs.name].ID); out != "1 of 1 messages dropped\n" {
-			t.Errorf("drop prints %q", out)
-		}
-		if out := beside(t, i, exitOK, "outbox", "show", kept["drop"+theirs.name].ID); !strings.Contains(out, "dropped by the administrator") || strings.Contains(out, "secret") {
-			t.Errorf("show prints %q", out)
-		}
-		if a := i.mustGet(t, "/messages/"+kept["drop"+theirs.name].ID); a.Status != "expired" {
+	if out := beside(t, other, exitOK, "outbox", "drop", kept["drop"]); out != "1 of 1 messages dropped\n" {
+		t.Errorf("drop prints %q", out)
+	}
+	if out := beside(t, holder, exitOK, "outbox", "show", kept["drop"]); !strings.Contains(out, "dropped by the administrator") || strings.Contains(out, "secret") {
+		t.Errorf("show prints %q", out)
+	}
+	if out := beside(t, holder, exitOK, "outbox", "retry", "--all"); !strings.HasSuffix(out, " messages will be tried at once\n") {
+		t.Errorf("retry prints %q", out)
+	}
+	if out := beside(t, other, exitFailed, "check"); !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is not known yet") {
+		t.Errorf("check says nothing of a server that is away:\n%s", out)
+	}
+	for _, i := range c.instances {
+		if a := i.mustGet(t, "/messages/"+kept["drop"]); a.Status != "expired" {
 			t.Errorf("%s tells %d %s", i.name, a.status, a.raw)
 		}
-		out := beside(t, i, exitFailed, "check")
-		if !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is") {
-			t.Errorf("check by %s says nothing of a server that is away:\n%s", i.name, out)
+	}
+	c.startInAnyOrder(t)
+	for _, i := range c.instances {
+		for _, what := range []string{"keep", "keep too"} {
+			xmpptest.Wait(t, 20*time.Second, "what was kept is delivered, says "+i.name, func() bool {
+				return i.mustGet(t, "/messages/"+kept[what]).Status == "delivered"
+			})
 		}
+	}
+}
+
+// startInAnyOrder ends everything, and starts the instances, then PostgreSQL, and then the
+// XMPP server.
+func (c *cluster) startInAnyOrder(t *testing.T) {
+	for _, i := range c.instances {
+		if err := i.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.postgres.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	said := make(map[string]int)
+	for _, i := range c.instances {
+		said[i.name] = len(i.log.String())
+		i.start(t)
 	}
 	for _, i := range c.instances {
-		if status, stdout, stderr := as(i.URL).run(t, "you", "by send"); status != exitOK || stdout != "" {
-			t.Errorf("send by %s: %d %q %q", i.name, status, stdout, stderr)
+		if log := i.log.String()[said[i.name]:]; strings.Count(log, "level=ERROR") != 1 || strings.Contains(log, "level=WARN") || !strings.Contains(log, "messages cannot be kept") {
+			t.Errorf("without PostgreSQL %s logs\n%s", i.name, log)
+		}
+		if status := i.status("/readyz"); status != http.StatusServiceUnavailable {
+			t.Errorf("without PostgreSQL readyz of %s is %d", i.name, status)
 		}
 	}
-	if out := beside(t, other, exitOK, "outbox", "retry", "--all"); !strings.HasSuffix(out, " messages will be tried at once\n") {
-		t.Errorf("retry prints %q", out)
+	if err := c.postgres.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range c.instances {
+		xmpptest.Wait(t, 20*time.Second, i.name+" can keep messages", func() bool { return i.status("/readyz") == http.StatusOK })
 	}
 	if err := c.server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	c.ready(t)
-	for _, i := range c.instances {
-		for _, of := range c.instances {
-			xmpptest.Wait(t, 20*time.Second, "what "+of.name+" kept is delivered, says "+i.name, func() bool {
-				return i.mustGet(t, "/messages/"+kept["keep"+of.name].ID).Status == "delivered"
-			})
-		}
-	}
-	if out := beside(t, other, exitOK, "outbox", "list", "--json"); strings.Contains(out, "you@example.com") {
-		t.Errorf("list prints %s", out)
-	}
 }
