@@ -93,7 +93,7 @@ func (d database) storeName() string {
 
 // storeOptions say to package store where the database is.
 func (d database) storeOptions() store.Options {
-	return store.Options{Path: d.storePath, URL: d.storeURL.Reveal()}
+	return store.Options{Path: d.storePath, URL: d.storeURL}
 }
 
 // openBeside opens the database beside the service, which may be running meanwhile.
