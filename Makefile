@@ -45,7 +45,7 @@ fuzz: deps ## fuzz each target for FUZZTIME (10s)
 	done
 
 soak: deps ## run the tests that take long too
-	CGO_ENABLED=1 go test -race -count=1 -tags soak -timeout 60m ./...
+	CGO_ENABLED=1 go test -race -count=1 -tags soak -timeout 120m ./...
 
 demo: ## show a message on its way from curl through a real Prosody (ONCE=1: and end)
 	@.ci/deps demo

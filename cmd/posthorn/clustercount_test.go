@@ -126,9 +126,9 @@ func (m *mailbox) count(t *testing.T, tr *traffic, disturbed []span) count {
 		}
 		if len(got) > 1 {
 			c.again++
-			if !slices.ContainsFunc(disturbed, got[0].within) {
+			if !slices.ContainsFunc(disturbed, func(s span) bool { return s.holds(got) }) {
 				c.unexcused++
-				t.Errorf("%s was answered %d and received %d times, first at %v, when nothing was wrong", text, a.status, len(got), got[0].at)
+				t.Errorf("%s was answered %d and received %d times, from %v to %v, which was not while something was wrong", text, a.status, len(got), got[0].at, got[len(got)-1].at)
 			}
 		}
 		for _, r := range got {
@@ -146,9 +146,10 @@ func (m *mailbox) count(t *testing.T, tr *traffic, disturbed []span) count {
 	return c
 }
 
-// within reports whether a receipt was in flight when something went wrong, or came after.
-func (r receipt) within(s span) bool {
-	return r.at.After(s.from.Add(-unconfirmedFor)) && r.at.Before(s.to)
+// holds reports whether what was received again was in flight when something went wrong,
+// and was sent again before that was over: so not by who had stood still until then.
+func (s span) holds(got []receipt) bool {
+	return got[0].at.After(s.from.Add(-unconfirmedFor)) && got[len(got)-1].at.Before(s.to)
 }
 
 // misplaced are those promised texts that came after another from the same sender which
