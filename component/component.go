@@ -19,8 +19,9 @@
 // (rooms.go).
 //
 // A session is one connection's life. Between two of them Run waits with full
-// jitter. At its start a session finds out, for each host, whether the server
-// lets the component speak for that host's users, and how (voice.go). A server that
+// jitter. At its start a session finds out whether another connection has the domain
+// too (alone.go) and, for each host, whether the server lets the component speak for
+// that host's users, and how (voice.go). A server that
 // does not answer is given up (patience.go), and where posthorns take turns, a session
 // ends with its turn (fence.go).
 //

@@ -89,6 +89,23 @@ func sum(list []int) (n int) {
 	return n
 }
 
+// TestCounted: where several posthorns share the store, each is told what the others were
+// given, and its own state counts all of it.
+func TestCounted(t *testing.T) {
+	var sent, failed int
+	h := newHouse(func(o *Options) { o.Counted = func(s, f int) { sent, failed = sent+s, failed+f } })
+	h.deliverer.outcomes = map[message.JID]any{"ghost@example.com": fault.New(fault.Undeliverable, "gone")}
+	h.do(t, call{path: "/msg/ghost,user,boss", body: "x"})
+	h.do(t, call{path: "/msg/user", body: "x"})
+	if sent != 3 || failed != 1 {
+		t.Errorf("others are told of %d and %d", sent, failed)
+	}
+	h.CountElsewhere(10, 20)
+	if got, _ := h.status(t, nil); sum(got.Minutes.Sent) != 13 || sum(got.Minutes.Failed) != 21 || len(got.Outcomes) != 4 || sent != 3 {
+		t.Errorf("the state is %+v", got)
+	}
+}
+
 // TestStatusIsOnesOwn: others, and a token for other recipients, are told numbers alone.
 func TestStatusIsOnesOwn(t *testing.T) {
 	h := newHouse(nil)

@@ -67,7 +67,7 @@ func ofCluster(t *testing.T, name string, oldAndNew ...string) string {
 func (c *cluster) startPostgreSQL(t *testing.T) {
 	t.Helper()
 	c.postgres = pgtest.Start(t, pgtest.Options{
-		Settings: strings.Split(ofCluster(t, "postgresql.conf"), "\n"),
+		Settings: strings.Split(ofCluster(t, "postgresql.conf", "/etc/postgresql/15/main/posthorn.", "server."), "\n"),
 		Access:   strings.Split(ofCluster(t, "pg_hba.conf", "10.0.0.1/32", "127.0.0.1/32", "10.0.0.2/32", "127.0.0.1/32"), "\n"),
 	})
 	statements := strings.SplitAfter(ofCluster(t, "postgresql.sql"), ";\n")
@@ -87,7 +87,7 @@ func (c *cluster) databaseAt(t *testing.T, address string) string {
 
 func (c *cluster) startProsody(t *testing.T, change ...func(*xmpptest.Options)) {
 	t.Helper()
-	lines := ofCluster(t, "prosody.cfg.lua", "10.0.0.4", "127.0.0.1")
+	lines := ofCluster(t, "prosody.cfg.lua", `, "10.0.0.4"`, "")
 	o := keepsAll
 	o.Component = []xmpptest.Edit{func(string) (string, error) { return lines, nil }}
 	for _, change := range change {

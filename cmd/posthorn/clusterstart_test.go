@@ -1,9 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +77,29 @@ func recovers(t *testing.T, i *instance, server *pgtest.Server, mend []string) {
 	xmpptest.Wait(t, 10*time.Second, "it works", func() bool { return i.status("/readyz") == http.StatusOK })
 	if !strings.Contains(i.log.String(), "messages can be kept again") {
 		t.Errorf("the log is\n%s", i.log)
+	}
+}
+
+// TestClusterCertificate: what the example's README makes is trusted for the address in
+// the example's URL, and for no other.
+func TestClusterCertificate(t *testing.T) {
+	dir := t.TempDir()
+	command := regexp.MustCompile(`(?s)openssl req .*?\.crt\n`).FindString(ofCluster(t, "README.md", "/etc/postgresql/15/main", dir))
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%s%v\n%s", command, err, out)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "posthorn.crt"), filepath.Join(dir, "posthorn.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(pair.Leaf)
+	_, line, _ := strings.Cut(ofCluster(t, "posthorn.yaml"), "\nstore: ")
+	line, _, _ = strings.Cut(line, "\n")
+	for host, want := range map[string]bool{mustParse(t, line).Hostname(): true, "10.0.0.9": false} {
+		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host}); (err == nil) != want {
+			t.Errorf("for %s: %v", host, err)
+		}
 	}
 }
 

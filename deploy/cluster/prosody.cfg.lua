@@ -1,6 +1,6 @@
 -- /etc/prosody/conf.d/posthorn.cfg.lua: as for one posthorn, on an address that both
--- reach. What passes there is not encrypted.
-component_interfaces = { "10.0.0.4" }
+-- reach, beside those that other components use. What passes there is not encrypted.
+component_interfaces = { "127.0.0.1", "10.0.0.4" }
 
 Component "post.example.com"
 	component_secret = "change-me"

@@ -385,6 +385,22 @@ level=WARN msg="no stream to the XMPP server, another posthorn may try" reason=d
 	})
 }
 
+// TestLogOfKnown: that the database fails is not said where that was said already.
+func TestLogOfKnown(t *testing.T) {
+	within(t, 2, func(t *testing.T, w *world) {
+		a := w.posthorns[0]
+		a.Lease.opts.Known = func() bool { return true }
+		w.stays("a", 10*time.Second)
+		a.be(trouble{fails: errFull})
+		w.becomes("b", life+time.Second)
+		w.stays("b", time.Minute)
+		wantLog(t, a, `
+level=INFO msg="this posthorn has the stream now"
+level=WARN msg="this posthorn has lost the stream" reason="lease: renew: store: the disk is full"
+`)
+	})
+}
+
 // TestMetrics: what an operator can see of it.
 func TestMetrics(t *testing.T) {
 	within(t, 2, func(t *testing.T, w *world) {
