@@ -63,7 +63,9 @@ func (c *cluster) waitsForAlone(t *testing.T, m *mailbox) {
 	if err := holder.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	says := func() bool { return strings.Contains(other.log.String(), "end the other connection of post.example.com") }
+	says := func() bool {
+		return strings.Contains(other.log.String(), "end the other connection of post.example.com")
+	}
 	var texts []string
 	for n := 0; n < 20 || !says(); n++ {
 		texts = append(texts, fmt.Sprint("kept ", n))
