@@ -200,7 +200,7 @@ func (c *cluster) settle(t *testing.T, m *mailbox, tr *traffic) {
 }
 
 // countHead is the head of the table in docs/operating.md, of which row makes a line.
-const countHead = "| | times | answered 201, 202 | after a repetition | missing | out of order | received twice | until messages get through: median | worst |\n|---|---|---|---|---|---|---|---|---|"
+const countHead = "| what happens | times | answered 201, 202 | after a repetition | missing | out of order | received twice | nothing got through: median | worst |\n|---|---|---|---|---|---|---|---|---|"
 
 func (c count) row(name string, took []time.Duration) string {
 	slices.Sort(took)
