@@ -40,8 +40,6 @@ func TestClusterWithoutStore(t *testing.T) {
 	}
 	do("ALTER DATABASE good OWNER TO good", "ALTER DATABASE reader OWNER TO reader",
 		"ALTER DATABASE reader SET default_transaction_read_only = on", "CREATE ROLE wrong LOGIN PASSWORD 'another'")
-	silent := xmpptest.StartProxy(t, server.Address)
-	silent.Set(xmpptest.Wire{Stalled: true}, xmpptest.Wire{Stalled: true})
 	var wait sync.WaitGroup
 	for _, test := range []struct {
 		name, url, want string
@@ -52,7 +50,6 @@ func TestClusterWithoutStore(t *testing.T) {
 		{"no right to make tables", at("guest", "guest"), "does not let this user make or change tables: make it the owner of the database", []string{"ALTER DATABASE guest OWNER TO guest"}},
 		{"read-only", at("reader", "reader"), "is a standby, or read-only: name the host that can be written", []string{"ALTER DATABASE reader RESET default_transaction_read_only"}},
 		{"nobody listens", pgtest.MustAt(t, at("good", "good"), freeAddress(t)), "cannot be reached", nil},
-		{"silence", pgtest.MustAt(t, at("good", "good"), silent.Address), "does not answer in time", nil},
 		{"no authority", strings.Replace(at("good", "good"), "disable", "verify-full&sslrootcert=/nowhere.crt", 1), "names a file which posthorn's user cannot read: open /nowhere.crt", nil},
 	} {
 		wait.Go(func() {

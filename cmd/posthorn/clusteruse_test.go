@@ -259,7 +259,8 @@ func newRequest(t *testing.T, address, body string) *http.Request {
 }
 
 // repeatsElsewhere: of a request to several that is repeated at another, at once or later,
-// only what was not sent goes again.
+// only what was not sent goes again. Of several messages with one id at once some may be
+// refused, and each that is not comes once.
 func (c *cluster) repeatsElsewhere(t *testing.T) {
 	user := c.server.MustLogin(t, "user@example.com", password)
 	keyed := func(h *posthorn, to, key string) answer {
@@ -295,12 +296,24 @@ func (c *cluster) repeatsElsewhere(t *testing.T) {
 	if len(ids) != 5 {
 		t.Errorf("five keys have led to %d ids: %v", len(ids), ids)
 	}
+	sameID := map[int]int{} // by status
+	for n := range 30 {
+		wait.Go(func() {
+			a, err := ways[n%len(ways)].post("/msg/user?id=the+same", "of the same id", nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if sameID[a.status]++; err != nil || a.status != http.StatusCreated && a.status != http.StatusConflict {
+				t.Errorf("answer is %d %s, %v", a.status, a.raw, err)
+			}
+		})
+	}
+	wait.Wait()
 	c.front.mustPost(t, "/msg/user", "after all keys", nil)
 	got := map[string]int{}
 	for m := user.MustReceive(t); m.Body != "after all keys"; m = user.MustReceive(t) {
 		got[m.Body]++
 	}
-	want := map[string]int{"to several, refused": 1, "to several, retried": 1}
+	want := map[string]int{"to several, refused": 1, "to several, retried": 1, "of the same id": sameID[http.StatusCreated]}
 	for n := range 5 {
 		want[fmt.Sprint("to several, at-once-", n)] = 1
 	}
@@ -356,6 +369,18 @@ func (c *cluster) tokensElsewhere(t *testing.T) {
 	use(made.Token, http.StatusUnauthorized, "X-Gitlab-Token", "a shared secret")
 	beside(t, c.instances[0], exitOK, "token", "revoke", "--jid", "me@example.com", "--name", "by client")
 	use(byClient, http.StatusUnauthorized)
+
+	a = one.mustPost(t, "/tokens", `{"name":"slow","rate":0.1}`, asJSON)
+	if err := json.Unmarshal([]byte(a.raw), &made); err != nil || a.status != http.StatusCreated {
+		t.Fatalf("%v: %d %s", err, a.status, a.raw)
+	}
+	for _, i := range c.instances { // each counts by itself
+		for _, want := range []int{http.StatusCreated, http.StatusTooManyRequests} {
+			if a := i.mustPost(t, "/msg/you", "at its rate", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+made.Token) }); a.status != want {
+				t.Errorf("by %s: %d %s, want %d", i.name, a.status, a.raw, want)
+			}
+		}
+	}
 
 	statuses := make([]int, 10) // of one name, at both at once
 	var wait sync.WaitGroup
@@ -413,7 +438,6 @@ func (h *posthorn) state(t *testing.T) (s shownState, total [2]int) {
 // tellsTheSame: what was sent by one, and what became of it, is seen at the other, on the
 // page too.
 func (c *cluster) tellsTheSame(t *testing.T) {
-	_, before := c.instances[0].state(t)
 	var ids []string
 	for _, h := range c.ways() {
 		for _, to := range []string{"you", "ghost"} {
@@ -430,50 +454,82 @@ func (c *cluster) tellsTheSame(t *testing.T) {
 		if diff := cmp.Diff(ids, got); diff != "" || s.Stream != "up" || s.Store != "ok" {
 			t.Errorf("%s tells %+v: %s", name, s, diff)
 		}
-		xmpptest.Wait(t, 10*time.Second, name+" counts what the others took", func() bool {
-			_, now := h.state(t)
-			return now[0]-before[0] == 3 && now[1]-before[1] == 3
-		})
+	}
+	xmpptest.Wait(t, 10*time.Second, "each counts what the other took", func() bool {
+		_, one := c.instances[0].state(t)
+		_, two := c.instances[1].state(t)
+		return one == two && one[0] >= 3 && one[1] >= 3
+	})
+}
+
+// A gathering is a room in which everything has to be heard once, in order, and from the
+// occupant that its sender has been from the beginning.
+type gathering struct {
+	room
+	said, heard int
+}
+
+// say sends the next text, from the sender of that name.
+func (g *gathering) say(t *testing.T, h *posthorn, senders ...string) {
+	t.Helper()
+	for _, sender := range senders {
+		a := h.mustPost(t, "/msg/"+g.address()+"?type=groupchat", fmt.Sprint(g.said, " from ", sender), func(q *http.Request) { q.SetBasicAuth(sender, password) })
+		if a.status != http.StatusCreated && a.status != http.StatusAccepted {
+			t.Fatalf("number %d: %d %s", g.said, a.status, a.raw)
+		}
+		g.said++
+	}
+}
+
+// hear receives all that was said. The nickname you is taken.
+func (g *gathering) hear(t *testing.T) {
+	t.Helper()
+	for ; g.heard < g.said; g.heard++ {
+		m := g.owner.MustReceive(t)
+		for m.Body == "" {
+			m = g.owner.MustReceive(t)
+		}
+		number, sender, _ := strings.Cut(m.Body, " from ")
+		want := map[string]string{"me": "me", "you": "you_2"}[sender]
+		if _, nick, _ := strings.Cut(m.From, "/"); number != fmt.Sprint(g.heard) || nick != want {
+			t.Fatalf("heard %q from %q, want number %d from %q", m.Body, nick, g.heard, want)
+		}
 	}
 }
 
 // speaksInRooms: in a room it is one occupant all the time, also while an instance is
 // stopped and started again, or hangs; and files wait for the next one.
 func (c *cluster) speaksInRooms(t *testing.T) {
-	r := openRoom(t, c.server.MustLogin(t, "owner@example.com", password), "lasting", map[string]string{"muc#roomconfig_persistentroom": "1"})
-	r.enter(t, c.server.MustLogin(t, "you@example.com", password), "you")
-	n, heard := 0, 0
-	say := func(h *posthorn, sender string) {
-		t.Helper()
-		a := h.mustPost(t, "/msg/"+r.address()+"?type=groupchat", fmt.Sprint(n, " from ", sender), func(q *http.Request) { q.SetBasicAuth(sender, password) })
-		if a.status != http.StatusCreated && a.status != http.StatusAccepted {
-			t.Fatalf("number %d: %d %s", n, a.status, a.raw)
-		}
-		n++
-	}
-	hear := func() {
-		t.Helper()
-		for ; heard < n; heard++ {
-			m := r.owner.MustReceive(t)
-			for m.Body == "" {
-				m = r.owner.MustReceive(t)
-			}
-			number, sender, _ := strings.Cut(m.Body, " from ")
-			want := map[string]string{"me": "me", "you": "you_2"}[sender]
-			if _, nick, _ := strings.Cut(m.From, "/"); number != fmt.Sprint(heard) || nick != want {
-				t.Fatalf("heard %q from %q, want number %d from %q", m.Body, nick, heard, want)
-			}
-		}
-	}
-	both := func(sender string) {
+	g := &gathering{room: openRoom(t, c.server.MustLogin(t, "owner@example.com", password), "lasting", map[string]string{"muc#roomconfig_persistentroom": "1"})}
+	g.enter(t, c.server.MustLogin(t, "you@example.com", password), "you")
+	all := func() {
 		t.Helper()
 		for _, h := range []*posthorn{c.instances[0].posthorn, c.instances[1].posthorn, c.front} {
-			say(h, sender)
+			g.say(t, h, "me", "you")
 		}
+		g.hear(t)
 	}
-	both("me")
-	both("you")
-	hear()
+	all()
+	c.whileStopped(t, func(other *instance) { g.say(t, other.posthorn, "me", "you") })
+	all()
+
+	holder, other := c.roles(t)
+	if err := holder.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	g.say(t, other.posthorn, "me", "you")
+	c.takesFileNow(t, other)
+	if err := holder.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	c.ready(t)
+	all()
+}
+
+// whileStopped has something done by the other again and again while the holder stops, and
+// starts that again.
+func (c *cluster) whileStopped(t *testing.T, do func(other *instance)) {
+	t.Helper()
 	holder, other := c.roles(t)
 	stopped := make(chan error, 1)
 	go func() { stopped <- holder.Stop() }()
@@ -485,35 +541,24 @@ func (c *cluster) speaksInRooms(t *testing.T) {
 			}
 		default:
 		}
-		say(other.posthorn, "me")
-		say(other.posthorn, "you")
+		do(other)
 	}
 	holder.start(t)
 	c.ready(t)
-	both("me")
-	hear()
+}
 
-	holder, other = c.roles(t)
+// takesFileNow: an instance whose holder does not answer waits until it can ask for a
+// place itself.
+func (c *cluster) takesFileNow(t *testing.T, i *instance) {
+	t.Helper()
 	user := c.server.MustLogin(t, "user@example.com", password)
-	if err := holder.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	say(other.posthorn, "me")
-	say(other.posthorn, "you")
-	a, err := other.postPicture("/msg/user", nil) // which waits until it can ask for a place itself
+	a, err := i.postPicture("/msg/user", nil)
 	if err != nil || a.status != http.StatusCreated && a.status != http.StatusAccepted {
 		t.Fatalf("answer is %d %s, %v", a.status, a.raw, err)
 	}
 	if got, _ := download(t, c.server, user.MustReceive(t).OOB); len(got) != pictureSize {
 		t.Errorf("%d bytes came", len(got))
 	}
-	if err := holder.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	c.ready(t)
-	both("me")
-	both("you")
-	hear()
 }
 
 // commandsBeside: what administrators do and are told beside an instance, whichever it is,
@@ -536,44 +581,55 @@ func (c *cluster) commandsBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	xmpptest.Wait(t, 10*time.Second, "both know that it is away", func() bool { return !holder.sends() && !other.sends() })
-	kept := make(map[string]string) // ids
+	kept := c.outboxBeside(t, holder, other)
+	if status, _, stderr := as(other.URL).run(t, "you", "by send, while it is away"); status != exitOK {
+		t.Errorf("send says %d %s", status, stderr)
+	}
+	if out := beside(t, other, exitFailed, "check"); !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is not known yet") {
+		t.Errorf("check says nothing of a server that is away:\n%s", out)
+	}
+	c.startInAnyOrder(t)
+	for _, i := range c.instances {
+		for _, id := range kept {
+			xmpptest.Wait(t, 20*time.Second, "what was kept is delivered, says "+i.name, func() bool {
+				return i.mustGet(t, "/messages/"+id).Status == "delivered"
+			})
+		}
+	}
+}
+
+// outboxBeside: what one instance has kept is seen and changed beside the other. It gives
+// the ids of what is still to be delivered.
+func (c *cluster) outboxBeside(t *testing.T, holder, other *instance) (kept []string) {
+	t.Helper()
+	ids := make(map[string]string)
 	for what, i := range map[string]*instance{"keep": holder, "keep too": other, "drop": holder} {
 		a := i.mustPost(t, "/msg/you", what+" this secret text", nil)
-		if kept[what] = a.ID; a.status != http.StatusAccepted {
+		if ids[what] = a.ID; a.status != http.StatusAccepted {
 			t.Fatalf("%d %s", a.status, a.raw)
 		}
 	}
 	out := beside(t, other, exitOK, "outbox", "list")
-	for what, id := range kept {
+	for what, id := range ids {
 		if !strings.Contains(out, id) {
 			t.Errorf("the list lacks what to %s, %s:\n%s", what, id, out)
 		}
 	}
-	if out := beside(t, other, exitOK, "outbox", "drop", kept["drop"]); out != "1 of 1 messages dropped\n" {
+	if out := beside(t, other, exitOK, "outbox", "drop", ids["drop"]); out != "1 of 1 messages dropped\n" {
 		t.Errorf("drop prints %q", out)
 	}
-	if out := beside(t, holder, exitOK, "outbox", "show", kept["drop"]); !strings.Contains(out, "dropped by the administrator") || strings.Contains(out, "secret") {
+	if out := beside(t, holder, exitOK, "outbox", "show", ids["drop"]); !strings.Contains(out, "dropped by the administrator") || strings.Contains(out, "secret") {
 		t.Errorf("show prints %q", out)
 	}
 	if out := beside(t, holder, exitOK, "outbox", "retry", "--all"); !strings.HasSuffix(out, " messages will be tried at once\n") {
 		t.Errorf("retry prints %q", out)
 	}
-	if out := beside(t, other, exitFailed, "check"); !strings.Contains(out, "FAIL  component post.example.com") && !strings.Contains(out, "its stream is not known yet") {
-		t.Errorf("check says nothing of a server that is away:\n%s", out)
-	}
 	for _, i := range c.instances {
-		if a := i.mustGet(t, "/messages/"+kept["drop"]); a.Status != "expired" {
+		if a := i.mustGet(t, "/messages/"+ids["drop"]); a.Status != "expired" {
 			t.Errorf("%s tells %d %s", i.name, a.status, a.raw)
 		}
 	}
-	c.startInAnyOrder(t)
-	for _, i := range c.instances {
-		for _, what := range []string{"keep", "keep too"} {
-			xmpptest.Wait(t, 20*time.Second, "what was kept is delivered, says "+i.name, func() bool {
-				return i.mustGet(t, "/messages/"+kept[what]).Status == "delivered"
-			})
-		}
-	}
+	return []string{ids["keep"], ids["keep too"]}
 }
 
 // startInAnyOrder ends everything, and starts the instances, then PostgreSQL, and then the
