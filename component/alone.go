@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	"posthorn/internal/message"
 )
 
 // ejabberd lets several connections have a component's domain, and deals out among them
@@ -16,8 +14,8 @@ import (
 // hosts would seem not to answer, and what was sent would be sent again for want of that.
 // So a session begins only where nobody else has the domain. Prosody sees to that itself.
 
-// lots is how many messages to ourselves are dealt out. That another connection gets none
-// of them happens once in 65,536 times.
+// lots is how many IQs to ourselves are dealt out. That another connection gets none of
+// them happens once in 65,536 times.
 const lots = 16
 
 // errNotAlone ends a session that another connection takes a part of.
@@ -48,21 +46,21 @@ func (s *session) findOthers(ctx context.Context) error {
 	}
 }
 
-// drawLots puts messages to ourselves into the buffer, and gives their ids.
+// drawLots puts IQs to ourselves into the buffer, and gives their ids. A server that lost
+// such would confirm nothing anyway.
 func (s *session) drawLots() (ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	us := message.JID(s.c.opts.Domain)
 	for range lots {
-		m := message.Message{From: us, To: us, Type: message.Normal, ID: rand.Text()}
-		ids = append(ids, m.ID)
-		s.echoes[m.ID] = false
-		s.buf = appendMessage(s.buf, &m, "", "", time.Time{})
+		id := rand.Text()
+		ids = append(ids, id)
+		s.echoes[id] = false
+		s.buf = appendBarrier(s.buf, s.c.opts.Domain, id)
 	}
 	return ids
 }
 
-// areBack reports which messages to ourselves have come.
+// areBack reports which of them have come.
 func (s *session) areBack(ids []string) (back []bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,7 +26,7 @@ type peer struct {
 	conn     net.Conn
 	reader   *stream.Reader
 	barriers int   // how many it got
-	lots     int   // how many messages from the component to itself
+	lots     int   // and how many lots before those
 	err      error // why hear gave nil
 
 	checkFrom bool // as server.checkFrom, for this connection
@@ -44,12 +44,6 @@ func (p *peer) accept() bool {
 		return false
 	}
 	return p.say(`<handshake/>`)
-}
-
-// lot counts the messages from the component to itself, from 0.
-func (p *peer) lot() int {
-	p.lots++
-	return p.lots - 1
 }
 
 func (p *peer) say(format string, args ...any) bool {
@@ -86,7 +80,7 @@ type server struct {
 	mute       bool                                    // does not tell what it cannot deliver, as ejabberd
 	deaf       bool                                    // swallows what is sent in the name of others, to ourselves too
 	checkFrom  bool                                    // ends the stream on a from of another domain
-	elsewhere  func(n, lot int) bool                   // another connection gets that message of ours to ourselves; nil: there is none
+	elsewhere  func(n, lot int) bool                   // another connection gets that lot; nil: there is none
 
 	stopped chan struct{} // closed at the test's end
 
@@ -123,6 +117,10 @@ func (s *server) serve(n int, p *peer) {
 		case (s.checkFrom || p.checkFrom) && !strings.HasSuffix(e.Attr("from"), "post.example.com"):
 			p.streamError("invalid-from")
 			return
+		case e.Name.Local == "iq" && e.Attr("from") == e.Attr("to") && p.lots < lots: // they come first
+			if p.lots++; s.elsewhere == nil || !s.elsewhere(n, p.lots-1) {
+				p.say(`<iq type='get' from='post.example.com' to='post.example.com' id='%s'/>`, e.Attr("id"))
+			}
 		case e.Name.Local == "iq" && e.Attr("from") == e.Attr("to"):
 			p.barriers++
 			if s.onBarrier == nil || !s.onBarrier(n, p, e) {
@@ -146,8 +144,7 @@ func (s *server) serve(n int, p *peer) {
 func (s *server) message(n int, p *peer, e *stream.Element) {
 	from, to, id := e.Attr("from"), e.Attr("to"), e.Attr("id")
 	switch {
-	case s.deaf && from != to:
-	case from == to && s.elsewhere != nil && s.elsewhere(n, p.lot()):
+	case s.deaf:
 	case to == "post.example.com":
 		p.say(`<message from='%s' to='%s' id='%s' type='chat'/>`, from, to, id)
 	case s.mute && strings.HasPrefix(to, "posthorn-"):

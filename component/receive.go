@@ -44,7 +44,7 @@ func (s *session) receive(ctx context.Context, e *stream.Element) error {
 		condition, text := e.Condition(nsStreamErrors)
 		return &StreamError{condition, text}
 	case xml.Name{Space: stanza.NSComponent, Local: "iq"}:
-		if !s.barrierReturned(e) && !s.c.inquiries.answered(e) {
+		if !s.barrierReturned(e) && !s.echoed(e) && !s.c.inquiries.answered(e) {
 			s.answer(ctx, e)
 		}
 	case xml.Name{Space: stanza.NSComponent, Local: "message"}:
@@ -143,7 +143,7 @@ func bodyOf(e *stream.Element) string {
 	return ""
 }
 
-// echoed notes that a message of ours to ourselves came back.
+// echoed notes that what we have asked ourselves came back. Nobody else knows its id.
 func (s *session) echoed(e *stream.Element) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

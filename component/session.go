@@ -48,7 +48,7 @@ type session struct {
 	answers    chan []byte    // reader and commands send, writer receives; 64: a flood of questions is dropped, not kept
 	returned   chan struct{}  // reader: there is room for a batch again; capacity 1, a mark
 	advertised chan struct{}  // reader: a privilege was granted; capacity 1, a mark
-	echoing    chan struct{}  // reader: a message to ourselves is back; capacity 1, a mark
+	echoing    chan struct{}  // reader: one of the echoes is back; capacity 1, a mark
 	working    sync.WaitGroup // commands that are being done
 
 	// Owned by the reader.
@@ -62,7 +62,7 @@ type session struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	echoes  map[string]bool // ids of our messages to ourselves: are they back?
+	echoes  map[string]bool // ids of what we have asked ourselves: is it back?
 	readErr error           // why the reader ended
 	ending  bool            // what is written now has to be quick
 }
