@@ -46,7 +46,7 @@ const (
 	// maxLines is how many lines are claimed at once: a claim is a way to the database and
 	// back, however many they are.
 	maxLines = 64
-	// maxClaimed bounds what is claimed at once, unless there are many lines.
+	// maxClaimed bounds what is claimed at once.
 	maxClaimed = 2 * window
 )
 

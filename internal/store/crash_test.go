@@ -217,6 +217,22 @@ func copyOf(t *testing.T, path string) (c copied) {
 	return c
 }
 
+// startPutting starts a process that puts into a database, and says what is acknowledged.
+func startPutting(t *testing.T, at string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childOf+"=put", "POSTHORN_TEST_PATH="+at)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child, bufio.NewScanner(out)
+}
+
 // TestKilled: what a process has acknowledged is there after kill -9, again and
 // again, and in what any moment of it leaves.
 func TestKilled(t *testing.T) {
@@ -224,17 +240,7 @@ func TestKilled(t *testing.T) {
 	path := t.TempDir() + "/a.db"
 	var all []int64
 	for round := range 4 {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childOf+"=put", "POSTHORN_TEST_PATH="+path)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		if err == nil {
-			err = child.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
+		child, lines := startPutting(t, path)
 		all = append(all, acknowledgedBy(lines, 300)...)
 		if len(all) < 300*(round+1) {
 			t.Fatal("the process ended by itself")
@@ -260,17 +266,7 @@ func TestKilledShared(t *testing.T) {
 	at := schema(t)
 	s, _ := running(t, at)
 	for range 4 {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), childOf+"=put", "POSTHORN_TEST_PATH="+at)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		if err == nil {
-			err = child.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
+		child, lines := startPutting(t, at)
 		acknowledged := acknowledgedBy(lines, 300)
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
