@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -136,8 +137,12 @@ func (s *Store) commitAll(batch []*write) {
 }
 
 const (
-	// contendedTime is for how long a write is tried again that others get in the way of.
-	contendedTime = time.Second
+	// contendedTime is for how long a write is tried again that others get in the way of:
+	// several times what PostgreSQL takes to see a deadlock, which is a second.
+	contendedTime = 4 * time.Second
+	// contendedPause, at the least, is what it leaves the others first: who tries again at
+	// once is there before those whom its own end has woken.
+	contendedPause = 20 * time.Millisecond
 	// blockedTime is how long after a batch began a write of it is tried that may have to
 	// wait for somebody who keeps others waiting.
 	blockedTime = 2 * pgLimit
@@ -225,6 +230,8 @@ func (s *Store) transact(batch []*write) error {
 	switch s.engine.judge(err) {
 	case fine:
 		return nil
+	case contended:
+		time.Sleep(contendedPause + rand.N(contendedPause))
 	case unknown, tableless, damaged:
 		s.closeDatabase() // it is looked at again before it is used
 	case unsent:
