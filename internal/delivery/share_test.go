@@ -216,35 +216,77 @@ func TestSharedOrder(t *testing.T) {
 }
 
 // TestTakeover: another that comes to lead sends what the first had on the stream, in
-// order, and what the first learns then is void.
+// order, and what the first learns then is void, whether or not that has been claimed from
+// it by then.
 func TestTakeover(t *testing.T) {
+	for _, claimed := range []bool{false, true} {
+		t.Run(fmt.Sprint(claimed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				defer p.stop()
+				var replies []*reply
+				for _, id := range []string{"1", "2", "3"} {
+					replies = append(replies, p.standby.send(t.Context(), one(letter(me, you, id))))
+					synctest.Wait()
+				}
+				p.leader.stream.write(2)
+				next := build(t, p.leader.keeper.another(), func(o *Options, s *stream) {
+					s.up = false
+					o.Term, o.Flows = func() int64 { return 2 }, p.flows.Load
+				})
+				defer next.stop()
+				p.leader.keeper.set(func(k *table) { k.term = 2 })
+				if claimed {
+					next.stream.connect()
+					time.Sleep(time.Second)
+				}
+				p.leader.stream.tell("1", message.Delivered, fault.New(fault.Undeliverable, "as the first hears"))
+				p.leader.stream.cut(false)
+				synctest.Wait()
+				if !claimed {
+					next.stream.connect()
+					time.Sleep(time.Second)
+					synctest.Wait()
+				}
+				if got := strings.Join(next.stream.onStream(), ""); got != "123" {
+					t.Errorf("on the stream of the second are %s", got)
+				}
+				next.stream.deliver()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				for _, r := range replies {
+					if r.String() != "delivered" {
+						t.Errorf("answered %s", r)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestClaimedBefore: what was claimed in a term that has ended since is not sent: another
+// may have led meanwhile. It is claimed anew.
+func TestClaimedBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		defer p.stop()
-		var replies []*reply
-		for _, id := range []string{"1", "2", "3"} {
-			replies = append(replies, p.standby.send(t.Context(), one(letter(me, you, id))))
-			synctest.Wait()
-		}
-		p.leader.stream.write(2)
-		next := build(t, p.leader.keeper.another(), func(o *Options, _ *stream) { o.Term, o.Flows = func() int64 { return 2 }, p.flows.Load })
-		defer next.stop()
-		p.leader.keeper.set(func(k *table) { k.term = 2 })
-		next.StreamChanged()
-		time.Sleep(time.Second)
-		p.leader.stream.tell("1", message.Delivered, fault.New(fault.Undeliverable, "as the first hears"))
-		p.leader.stream.cut(false)
-		synctest.Wait()
-		if got := strings.Join(next.stream.onStream(), ""); got != "123" {
-			t.Errorf("on the stream of the second are %s", got)
-		}
-		next.stream.deliver()
-		time.Sleep(time.Second)
-		synctest.Wait()
-		for _, r := range replies {
-			if r.String() != "delivered" {
-				t.Errorf("answered %s", r)
+		k := p.leader.keeper
+		k.set(func(k *table) {
+			k.latency = func() time.Duration {
+				if records := k.all(); len(records) == 1 && records[0].Term == 1 {
+					p.term.Store(3)
+					k.set(func(k *table) { k.term = 3 })
+				}
+				return 0
 			}
+		})
+		reply := p.standby.send(t.Context(), one(letter(me, you, "x")))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		p.leader.stream.deliver()
+		synctest.Wait()
+		if got := k.all()[0]; reply.String() != "delivered" || got.Term != 3 || p.leader.stream.submits != 1 {
+			t.Errorf("answered %s, submitted %d times: %+v", reply, p.leader.stream.submits, got)
 		}
 	})
 }
