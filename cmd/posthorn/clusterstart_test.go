@@ -72,9 +72,7 @@ func recovers(t *testing.T, i *instance, server *pgtest.Server, mend []string) {
 		t.Fatal(err)
 	}
 	xmpptest.Wait(t, 10*time.Second, "it works", func() bool { return i.status("/readyz") == http.StatusOK })
-	if !strings.Contains(i.log.String(), "messages can be kept again") {
-		t.Errorf("the log is\n%s", i.log)
-	}
+	xmpptest.Wait(t, time.Second, "the log says so", func() bool { return strings.Contains(i.log.String(), "messages can be kept again") })
 }
 
 // TestClusterCertificate: what the example's README makes is trusted for the address in
