@@ -33,9 +33,14 @@ func FileName(s string) string {
 		return '_'
 	}, strings.TrimSpace(strings.ToValidUTF8(s, "_")))
 	s = strings.TrimLeft(s, ".") // a hidden file, or no name at all
-	if strings.Trim(s, "-_.") == "" {
+	if s = shorten(s); strings.Trim(s, "-_.") == "" {
 		return ""
 	}
+	return s
+}
+
+// shorten cuts a file name, but not its extension.
+func shorten(s string) string {
 	if len(s) <= maxFileName {
 		return s
 	}

@@ -39,6 +39,7 @@ func FuzzFileName(f *testing.F) {
 	f.Add("x.png")
 	f.Add("a/b\\c\x00\xff.\u202etxt")
 	f.Add(strings.Repeat("e\u0301", 60) + ".png")
+	f.Add(strings.Repeat("\x18", 200) + "e")
 	f.Fuzz(func(t *testing.T, s string) {
 		name := FileName(s)
 		if name == "" {
