@@ -165,5 +165,5 @@ func (s *Store) StopWaiting(ctx context.Context, seqs []int64) (records []messag
 // stopping writes StopWaiting as SQL, and its argument.
 func (e *engine) stopping(seqs []int64) (string, any) {
 	those, list := e.among(1, seqs)
-	return `UPDATE messages SET waits = 0 WHERE ` + those + ` AND waits <> 0 AND state || '' IN ('queued', 'waiting', 'unconfirmed')`, list
+	return `UPDATE messages SET waits = 0 WHERE ` + those + ` AND waits <> 0 AND ` + stillOpen, list
 }

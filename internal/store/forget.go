@@ -8,8 +8,10 @@ import (
 // beyond is the newest time of a final record of which there are too many.
 const beyond = `SELECT coalesce((SELECT wake FROM messages WHERE NOT ` + open + ` ORDER BY wake DESC LIMIT 1 OFFSET $1), 0)`
 
-// forgetting removes some final records whose time is over.
-const forgetting = `DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE wake <= $1 AND NOT ` + open + ` ORDER BY wake LIMIT $2)`
+// forgetting removes some final records whose time is over. It asks once more of each row
+// that it has: by then another instance may have put it back in line.
+const forgetting = `DELETE FROM messages WHERE seq IN (SELECT seq FROM messages WHERE wake <= $1 AND NOT ` + open + ` ORDER BY wake LIMIT $2)
+	AND wake <= $1 AND NOT ` + stillOpen
 
 // maxForgotten bounds what one transaction removes, and with it how long it keeps
 // others from writing.

@@ -77,8 +77,12 @@ var migrations = []string{
 	)`,
 }
 
-// open is the condition of records that are pending.
-const open = `state IN ('queued', 'waiting', 'unconfirmed')`
+// open is the condition of records that are pending; stillOpen says the same of rows that
+// are found by something else, in a way of which no index knows.
+const (
+	open      = `state IN ('queued', 'waiting', 'unconfirmed')`
+	stillOpen = `state || '' IN ('queued', 'waiting', 'unconfirmed')`
+)
 
 // migrate brings the tables to the newest version.
 func (c *connection) migrate() error {
