@@ -78,8 +78,9 @@ func (d *Delivery) keepAndWait(ctx context.Context, records []message.Record) (o
 
 // A watcher waits for what becomes of a record.
 type watcher struct {
-	seq  int64                // of the record
-	told chan message.Outcome // capacity 1, written once
+	seq     int64                // of the record
+	expires time.Time            // that too: another when it is put back in line
+	told    chan message.Outcome // capacity 1, written once
 
 	// Guarded by Delivery.mu.
 	final *message.Outcome // what it will be told, once that is written; nil: not known
@@ -142,7 +143,7 @@ func (d *Delivery) watch(records []message.Record) []*watcher {
 	defer d.mu.Unlock()
 	watching := make([]*watcher, len(records))
 	for i, r := range records {
-		watching[i] = &watcher{seq: r.Seq, told: make(chan message.Outcome, 1)}
+		watching[i] = &watcher{seq: r.Seq, expires: r.Expires, told: make(chan message.Outcome, 1)}
 		d.watchers[r.Seq] = watching[i]
 	}
 	return watching

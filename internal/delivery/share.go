@@ -164,13 +164,14 @@ func (d *Delivery) takeHeard() (seqs []int64) {
 	return seqs
 }
 
-// tellOf tells those who wait for records that are not in line any more.
+// tellOf tells those who wait for records that are not in line any more. A record that was
+// read before it was put back in line says what became of it the last time.
 func (d *Delivery) tellOf(records []message.Record) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range records {
 		r := &records[i]
-		if w := d.watchers[r.Seq]; w != nil && r.State != message.Queued {
+		if w := d.watchers[r.Seq]; w != nil && r.State != message.Queued && r.Expires.Equal(w.expires) {
 			d.answer(w, r, outcomeNow(r))
 		}
 	}

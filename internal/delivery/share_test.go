@@ -176,6 +176,42 @@ func TestSharedKey(t *testing.T) {
 	})
 }
 
+// TestSharedAgain: a repetition of what had failed gets the answer of its own try, and not
+// that of the first, which the store gives until it is in line again.
+func TestSharedAgain(t *testing.T) {
+	for _, reading := range []time.Duration{0, 3 * time.Second} {
+		t.Run(reading.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				defer p.stop()
+				k := p.leader.keeper
+				r := keyed("key", "digest", letter(me, you, "x"))
+				first := p.standby.send(t.Context(), r)
+				synctest.Wait()
+				p.leader.stream.tell("x", message.Delivered, fault.New(fault.RemoteFailed, "not there"))
+				<-first.done
+				k.set(func(k *table) { k.latency = func() time.Duration { return 2 * time.Second } })
+				again := p.standby.send(t.Context(), copied(r))
+				time.Sleep(4*time.Second + time.Millisecond) // it was found, and is about to be put back
+				k.set(func(k *table) {
+					k.latency = nil
+					k.selected = func([]message.Record) { time.Sleep(reading) }
+				})
+				time.Sleep(4 * time.Second)
+				synctest.Wait()
+				if again.String() != "…" || k.states()["x"] != message.Queued {
+					t.Fatalf("answered %s, and it is %s", again, k.states()["x"])
+				}
+				p.leader.stream.deliver()
+				time.Sleep(4 * time.Second)
+				if again.String() != "delivered" {
+					t.Errorf("answered %s", again)
+				}
+			})
+		})
+	}
+}
+
 // TestSharedOrder: what got its number before others and was there after them is not passed
 // by what was sent when it had been answered, even where nobody has told of it, and the
 // stream takes nothing for a moment.
