@@ -210,6 +210,10 @@ func (d *Delivery) renewedStream(ctx context.Context) {
 
 // renew puts what is unconfirmed back in line. It reports whether that is done.
 func (d *Delivery) renew(ctx context.Context) bool {
+	term, leads := d.leading()
+	if !leads {
+		return false
+	}
 	for after := int64(0); ; {
 		records, err := d.keeper.Select(ctx, message.Query{State: message.Unconfirmed, After: after, Limit: maxSettled})
 		if err != nil || len(records) == 0 {
@@ -219,7 +223,7 @@ func (d *Delivery) renew(ctx context.Context) bool {
 		for _, r := range records {
 			after = r.Seq
 			r.State = message.Queued
-			d.settleLater(settlement{Change: message.Change{Record: r, Before: message.Unconfirmed}})
+			d.settleLater(settlement{Change: message.Change{Record: r, Before: message.Unconfirmed, Under: term}})
 		}
 		d.mu.Unlock()
 		if d.settleSome() {
@@ -239,9 +243,7 @@ func (d *Delivery) sweep(ctx context.Context) {
 		if stale = stale || err == nil && changed; stale {
 			stale = d.reload(ctx) != nil
 		}
-		if d.leads() {
-			d.sweepOnce(ctx, time.Now())
-		}
+		d.sweepOnce(ctx, time.Now())
 		d.askAgain()
 		if now := time.Now(); d.leads() && now.Sub(forgotten) >= forgetEvery {
 			_, _ = d.keeper.Forget(ctx, now, maxRemembered) // or in the next minute
@@ -258,8 +260,12 @@ func (d *Delivery) sweep(ctx context.Context) {
 	}
 }
 
-// sweepOnce settles what is due.
+// sweepOnce settles what is due, where that is for this one to do.
 func (d *Delivery) sweepOnce(ctx context.Context, now time.Time) {
+	term, leads := d.leading()
+	if !leads {
+		return
+	}
 	due, err := d.keeper.Select(ctx, message.Query{Open: true, WakeBy: now, Limit: 2 * maxSettled})
 	if err != nil {
 		return
@@ -280,7 +286,7 @@ func (d *Delivery) sweepOnce(ctx context.Context, now time.Time) {
 			continue
 		}
 		d.flights[r.Seq] = struct{}{} // until it is settled
-		d.settleLater(settlement{Change: message.Change{Record: r, Before: before}, outcome: message.Outcome{Status: message.Kept}})
+		d.settleLater(settlement{Change: message.Change{Record: r, Before: before, Under: term}, outcome: message.Outcome{Status: message.Kept}})
 	}
 }
 

@@ -22,7 +22,21 @@ import (
 func (d *Delivery) shared() bool { return d.opts.Term != nil }
 
 // leads reports whether what is kept is for this one to send.
-func (d *Delivery) leads() bool { return !d.shared() || d.opts.Term() != 0 }
+func (d *Delivery) leads() bool {
+	_, leads := d.leading()
+	return leads
+}
+
+// leading is leads with the term under which it is so: 0 where there is but one. What is
+// decided about what was read after that is void once another leads, which may have it on
+// its stream by then.
+func (d *Delivery) leading() (term int64, leads bool) {
+	if !d.shared() {
+		return 0, true
+	}
+	term = d.opts.Term()
+	return term, term != 0
+}
 
 // setWaits notes in records that are to be kept whether their sender waits for what
 // becomes of them: not where none has a stream. The keeper lets nobody make such a record

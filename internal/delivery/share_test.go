@@ -300,6 +300,43 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
+// TestLedBefore: one that stood still while another came to lead, and does not know it yet,
+// changes nothing of what that one has on its stream: neither is it over, nor sent again.
+func TestLedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		defer p.stop()
+		p.leader.keeper.set(func(k *table) { k.term = 2 })
+		next := build(t, p.leader.keeper.another(), func(o *Options, _ *stream) {
+			o.Term, o.Flows = func() int64 { return 2 }, p.flows.Load
+		})
+		defer next.stop()
+		brief := letter(me, you, "brief")
+		brief.TTL = 3 * time.Second
+		p.standby.send(t.Context(), one(brief))
+		p.standby.send(t.Context(), one(letter(me, you, "silent")))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		next.stream.tell("silent", message.Delivered, fault.New(fault.Unconfirmed, "silence"))
+		synctest.Wait()
+		p.leader.stream.cut(false)
+		p.leader.stream.connect()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := p.leader.keeper.states(); got["brief"] != message.Queued || got["silent"] != message.Unconfirmed {
+			t.Errorf("they are %v", got)
+		}
+		if got := next.stream.onStream(); len(got) != 1 {
+			t.Errorf("on the stream are %v", got)
+		}
+		next.stream.deliver()
+		synctest.Wait()
+		if got := p.leader.keeper.states()["brief"]; got != message.State(message.Delivered) {
+			t.Errorf("it was delivered, and is %s", got)
+		}
+	})
+}
+
 // TestClaimedBefore: what was claimed in a term that has ended since is not sent: another
 // may have led meanwhile. It is claimed anew.
 func TestClaimedBefore(t *testing.T) {

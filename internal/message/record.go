@@ -59,7 +59,8 @@ type Change struct {
 	Record
 	Before State
 	// Under is the term under which its message was handed over, whose outcome the change
-	// is: it is void once there is a later one. 0: it is somebody's decision, not an outcome.
+	// is, or under which one that leads decides: it is void once there is a later one. 0: it
+	// is the decision of somebody else.
 	Under int64
 }
 
