@@ -147,23 +147,3 @@ func sleep(ctx context.Context, t time.Duration) {
 	case <-ctx.Done():
 	}
 }
-
-// StopWaiting notes of those records that are pending that nobody waits for their
-// outcome any more, so that none becomes message.Failed, and gives all as they are then.
-func (s *Store) StopWaiting(ctx context.Context, seqs []int64) (records []message.Record, err error) {
-	err = s.commitOnce(ctx, func(c *connection) error {
-		text, list := c.engine.stopping(seqs)
-		if _, err := c.exec(text, list); err != nil {
-			return err
-		}
-		records, err = c.find(message.Query{Seqs: seqs})
-		return err
-	})
-	return records, err
-}
-
-// stopping writes StopWaiting as SQL, and its argument.
-func (e *engine) stopping(seqs []int64) (string, any) {
-	those, list := e.among(1, seqs)
-	return `UPDATE messages SET waits = 0 WHERE ` + those + ` AND waits <> 0 AND ` + stillOpen, list
-}

@@ -195,3 +195,48 @@ func testStopWaiting(t *testing.T, at string) {
 		t.Error("it is waited for again, though nobody came back")
 	}
 }
+
+// TestStopWaitingInOrder: whoever stops waiting, the records are taken in the order of their
+// numbers, as by who settles, so that neither waits for the other in a circle; and each gets
+// what it has asked for.
+func TestStopWaitingInOrder(t *testing.T) {
+	t.Parallel()
+	db := server.Server(t)
+	at := db.NewDatabase(t)
+	s, _ := running(t, at)
+	waits := with(record(0, me, a, "x"), func(r *message.Record) { r.Waits = true })
+	mustPut(t, s, waits, waits, waits)
+	tx, err := s.database.writers.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), `UPDATE messages SET attempts = 1 WHERE seq = 1`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	batch := []*write{{stop: &stopping{seqs: []int64{3, 2}}}, {stop: &stopping{seqs: []int64{1}}}}
+	for _, w := range batch {
+		w.done = make(chan error, 1)
+	}
+	go func() {
+		for _, part := range s.parts(batch) {
+			s.commitAll(part)
+		}
+	}()
+	eventually(t, "it waits for the first", func() bool {
+		n, err := db.Ask(at, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+		return err == nil && n == "1"
+	})
+	if _, err := tx.ExecContext(t.Context(), `SELECT seq FROM messages ORDER BY seq FOR UPDATE NOWAIT`); err != nil {
+		t.Error("who settles them in their order would wait for who waits for them:", err)
+	}
+	_ = tx.Rollback()
+	for i, want := range [][]int64{{2, 3}, {1}} {
+		if err := <-batch[i].done; err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, seqs(batch[i].stop.records)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -23,8 +23,8 @@ type engine struct {
 	idle    time.Duration                                          // after which it is seen to whether it still works; 0: never
 
 	open func(context.Context, *Store) (*database, error)
-	// together commits writes that put and settle in few statements; nil: they are done
-	// one after another, as all others are.
+	// together commits writes that put and settle, or those that stop waiting, in few
+	// statements; nil: they are done one after another, as all others are.
 	together func(*connection, []*write) error
 	claim    func(c *connection, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
 	changed  func(context.Context, *Store) (bool, error)

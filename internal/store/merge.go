@@ -13,8 +13,11 @@ import (
 
 // together commits what puts and settles, in few statements however many they are. Those
 // go to PostgreSQL at once as one transaction: it takes one round trip, and holds no lock
-// while this instance is away.
+// while this instance is away. Nor does the one statement by which all stop waiting.
 func together(c *connection, batch []*write) error {
+	if batch[0].stop != nil {
+		return c.stop(batch...)
+	}
 	var plain, keyed rows
 	var settlings []*settling
 	for _, w := range batch {

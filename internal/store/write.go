@@ -9,11 +9,12 @@ import (
 	"posthorn/internal/fault"
 )
 
-// A write is a part of the next transaction: one of do, put and settle.
+// A write is a part of the next transaction: one of do, put, settle and stop.
 type write struct {
 	do     func(*connection) error
 	put    *putting
 	settle *settling
+	stop   *stopping
 	done   chan error // capacity 1: Run does not wait for who has gone
 }
 
@@ -24,6 +25,8 @@ func (w *write) apply(c *connection) error {
 		return c.put(w.put)
 	case w.settle != nil:
 		return c.settle(w.settle)
+	case w.stop != nil:
+		return c.stop(w)
 	}
 	return w.do(c)
 }
@@ -35,6 +38,8 @@ func (w *write) size() int {
 		return len(w.put.records)
 	case w.settle != nil:
 		return len(w.settle.changes)
+	case w.stop != nil:
+		return len(w.stop.seqs)
 	}
 	return 1
 }
@@ -97,20 +102,24 @@ func (s *Store) withWaiting(w *write) []*write {
 	return batch
 }
 
-// parts gives what is to be committed together.
+// parts gives what is to be committed together. Who settles and who stops waiting both take
+// the records in the order of their numbers, but one after the other they would not.
 func (s *Store) parts(batch []*write) (parts [][]*write) {
 	if s.engine.together == nil {
 		return [][]*write{batch}
 	}
-	var merged, others []*write
+	var merged, stops, others []*write
 	for _, w := range batch {
-		if w.do == nil {
-			merged = append(merged, w)
-		} else {
+		switch {
+		case w.do != nil:
 			others = append(others, w)
+		case w.stop != nil:
+			stops = append(stops, w)
+		default:
+			merged = append(merged, w)
 		}
 	}
-	for _, part := range [][]*write{merged, others} {
+	for _, part := range [][]*write{merged, stops, others} {
 		if len(part) > 0 {
 			parts = append(parts, part)
 		}
