@@ -42,6 +42,8 @@ func judgeCode(code string) verdict {
 		return blocked
 	case "57P01", "57P02", "57P03", "57P05": // shutdowns
 		return lost
+	case "40003": // statement_completion_unknown, by those that are like PostgreSQL
+		return lost
 	case "25006": // read_only_sql_transaction: another host is to be looked for
 		return unknown
 	case "22021", "22P05", "54000": // a character, or the length of what is in an index

@@ -208,6 +208,28 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// TestUnknownCode: what a server does not know to be done is not done again.
+func TestUnknownCode(t *testing.T) {
+	t.Parallel()
+	at := schema(t)
+	s, _ := running(t, at)
+	err := server.Server(t).Do(at, `CREATE SEQUENCE tries`,
+		`CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'as asked' USING ERRCODE = '40003'; END $$`,
+		`CREATE TRIGGER fails BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION fail()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), []message.Record{record(0, me, a, "x")}, func() {}); fault.Of(err).Kind != fault.Unconfirmed {
+		t.Error(err)
+	}
+	if n, err := server.Server(t).Ask(at, "SELECT last_value FROM tries"); n != "1" || err != nil {
+		t.Errorf("tried %s times, %v", n, err)
+	}
+	if err := s.Failure(); err != nil {
+		t.Error("the store fails:", err)
+	}
+}
+
 // TestLogsOnce: a failure whose words differ each time, as of connections that have other
 // ports, is told of once.
 func TestLogsOnce(t *testing.T) {
