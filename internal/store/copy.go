@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"posthorn/internal/message"
 )
@@ -13,7 +14,8 @@ import (
 // Counts are how many were copied.
 type Counts struct{ Messages, Tokens, Originals int }
 
-// copyPage is how many are copied at once.
+// copyPage is how many are copied at once: one by one, to a database that is far away, they
+// take a part of pgLimit.
 const copyPage = 256
 
 var errNotEmpty = errors.New("holds something already, and only an empty one can be copied to")
@@ -105,17 +107,24 @@ func (s *Store) numberFrom(ctx context.Context) error {
 
 func copyTokens(ctx context.Context, from, to *Store) (n int, err error) {
 	tokens, err := from.Tokens(ctx, "")
-	if err != nil || len(tokens) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	return len(tokens), to.commitOnce(ctx, func(c *connection) error {
-		for i := range tokens {
-			if added, err := c.insertToken(&tokens[i]); err != nil || !added {
-				return cmp.Or(err, sameName(&tokens[i]))
+	for page := range slices.Chunk(tokens, copyPage) {
+		err := to.commitOnce(ctx, func(c *connection) error {
+			for i := range page {
+				if added, err := c.insertToken(&page[i]); err != nil || !added {
+					return cmp.Or(err, sameName(&page[i]))
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return n, err
 		}
-		return nil
-	})
+		n += len(page)
+	}
+	return n, nil
 }
 
 // A keptOriginal is a message.Original as it is kept.

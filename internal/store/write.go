@@ -41,8 +41,12 @@ func (w *write) size() int {
 	case w.stop != nil:
 		return len(w.stop.seqs)
 	}
-	return 1
+	return doSize
 }
+
+// doSize makes those that do anything few in a transaction: each takes some ways to the
+// database and back, which may be far, and all of them together have pgLimit.
+const doSize = maxBatch / 64
 
 // commitOnce lets Run do something in a transaction, and waits until it is on
 // disk. ctx bounds the wait for a place alone: what has begun has an outcome.
