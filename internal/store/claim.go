@@ -10,15 +10,15 @@ import (
 	"posthorn/internal/message"
 )
 
-// ErrLost: the lease is of another term by now.
-var ErrLost = errors.New("store: another instance has the lease")
+// errLost: the lease is of another term by now.
+var errLost = errors.New("store: another instance has the lease")
 
 // claimLimit bounds a claim.
 const claimLimit = 5 * time.Second
 
 // Claim gives for each line what is next in it, at most so many records, in the order of
 // Seq, each marked as claimed under that term of the lease on the stream; and whether there
-// may be more. No two lines are of one sender. ErrLost where the lease has another term.
+// may be more. No two lines are of one sender. errLost where the lease has another term.
 //
 // What was not claimed under the term is meant whether or not it is behind q.After: one
 // that got its number before others may be there after them, and must not be passed by
@@ -38,7 +38,7 @@ func (s *Store) Claim(ctx context.Context, term int64, lines []message.Line, lim
 		return err
 	})
 	if lost {
-		return nil, nil, ErrLost
+		return nil, nil, errLost
 	}
 	return records, more, err
 }

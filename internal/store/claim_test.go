@@ -43,7 +43,7 @@ func testClaim(t *testing.T, at string) {
 	}
 	lost := func(term int64) {
 		t.Helper()
-		if _, _, err := s.Claim(t.Context(), term, []message.Line{{From: me}}, 10); !errors.Is(err, ErrLost) {
+		if _, _, err := s.Claim(t.Context(), term, []message.Line{{From: me}}, 10); !errors.Is(err, errLost) {
 			t.Errorf("a claim under %d: %v", term, err)
 		}
 	}
@@ -82,7 +82,7 @@ func testClaimMany(t *testing.T, at string) {
 	s, _ := running(t, at)
 	mustPut(t, s, record(1, me, a, "x"), record(2, other, a, "x"), record(3, me, b, "x"), record(4, other, a, "x"), record(5, other, a, "x"))
 	lines := []message.Line{{From: other, After: 2}, {From: "nobody@example.com"}, {From: me}}
-	if _, _, err := s.Claim(t.Context(), 1, lines, 2); !errors.Is(err, ErrLost) {
+	if _, _, err := s.Claim(t.Context(), 1, lines, 2); !errors.Is(err, errLost) {
 		t.Errorf("without a lease: %v", err)
 	}
 	lead(t, s, 1)
