@@ -72,5 +72,6 @@ const (
 	beyondOriginals = `SELECT coalesce((SELECT expires FROM originals ORDER BY expires DESC LIMIT 1 OFFSET $1), 0)`
 
 	tooMany = `DELETE FROM originals WHERE sender = $1 AND expires <= (` + beyondOfOne + `)`
-	over    = `DELETE FROM originals WHERE (sender, recipient, about) IN (SELECT sender, recipient, about FROM originals WHERE expires <= $1 LIMIT $2)`
+	// over asks once more, as forgetting does.
+	over = `DELETE FROM originals WHERE (sender, recipient, about) IN (SELECT sender, recipient, about FROM originals WHERE expires <= $1 LIMIT $2) AND expires + 0 <= $1`
 )
