@@ -24,7 +24,8 @@ type engine struct {
 
 	open func(context.Context, *Store) (*database, error)
 	// together commits writes that put and settle, or those that stop waiting, in few
-	// statements; nil: they are done one after another, as all others are.
+	// statements, and all others have a transaction each; nil: all are done one after
+	// another in one.
 	together func(*connection, []*write) error
 	claim    func(c *connection, term int64, lines []message.Line, limit int) (records [][]message.Record, more []bool, err error)
 	changed  func(context.Context, *Store) (bool, error)

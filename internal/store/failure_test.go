@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
 	"posthorn/internal/fault"
 	"posthorn/internal/message"
+	"posthorn/internal/pgtest"
 )
 
 const unavailableLine = "posthorn cannot keep messages now: its administrator finds the reason in its log"
@@ -429,5 +431,38 @@ func TestBusyForAMoment(t *testing.T) {
 	time.AfterFunc(patience/10, end)
 	if err := <-put; err != nil || s.Failure() != nil {
 		t.Error(err, s.Failure())
+	}
+}
+
+// TestGivesUp: where the database goes away between writes that are done one by one, nobody
+// waits until each has found that out.
+func TestGivesUp(t *testing.T) {
+	t.Parallel()
+	db := server.Server(t)
+	proxy := proxied(t, db)
+	registry := prometheus.NewRegistry()
+	opts := optionsOf(pgtest.MustAt(t, db.NewDatabase(t), proxy.Address))
+	opts.Metrics = registry
+	s := New(opts)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.closeDatabase)
+	var batch []*write
+	for range 5 {
+		batch = append(batch, &write{done: make(chan error, 1), do: func(c *connection) error {
+			_ = proxy.Close()
+			_, err := c.exec(`UPDATE messages SET attempts = attempts`)
+			return err
+		}})
+	}
+	s.commitAll(batch)
+	for _, w := range batch {
+		if err := <-w.done; fault.Of(err).Kind != fault.Unavailable {
+			t.Error(err)
+		}
+	}
+	if n := commits(t, registry); n != 2 { // the first, and what finds out
+		t.Errorf("tried %d times", n)
 	}
 }

@@ -165,3 +165,45 @@ func TestOlderVersion(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestOriginalsAtOnce: what keeps originals holds no row while it waits for one that another
+// instance has, whatever came before it.
+func TestOriginalsAtOnce(t *testing.T) {
+	t.Parallel()
+	db := server.Server(t)
+	at := db.NewDatabase(t)
+	s, _ := running(t, at)
+	mustKeep(t, s, about(me, a, "key", "old", 1), about(me, b, "key", "old", 1))
+	tx, err := s.database.writers.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), `UPDATE originals SET id = 'other' WHERE recipient = $1`, string(a))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	var batch []*write
+	for _, to := range []message.JID{b, a} {
+		batch = append(batch, &write{done: make(chan error, 1), do: func(c *connection) error {
+			_, err := c.exec(keepOriginal, string(me), string(to), hashOf("key"), "new", 2)
+			return err
+		}})
+	}
+	go s.commitAll(batch)
+	eventually(t, "it waits", func() bool {
+		n, err := db.Ask(at, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+		return err == nil && n == "1"
+	})
+	if _, err := tx.ExecContext(t.Context(), `SELECT id FROM originals FOR UPDATE NOWAIT`); err != nil {
+		t.Error("the other would wait, too:", err)
+	}
+	_ = tx.Rollback()
+	for _, w := range batch {
+		if err := <-w.done; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := originals(t, s, "key", 1); got[0] != "new" || got[1] != "new" {
+		t.Error(got)
+	}
+}

@@ -24,7 +24,8 @@
 // locked: one process has it, but for the administrator's commands.
 //
 // PostgreSQL: what is put and settled goes in few statements and one round trip, so that no
-// lock is held while an instance or the network stands still; everything has a deadline,
+// lock is held while an instance or the network stands still, and all else has a transaction
+// of its own, so that instances wait for each other in no circle; everything has a deadline,
 // here and at the server. A connection that is lost after that leaves open whether it was
 // done, and whoever put it is told so.
 package store

@@ -44,8 +44,8 @@ func (w *write) size() int {
 	return doSize
 }
 
-// doSize makes those that do anything few in a transaction: each takes some ways to the
-// database and back, which may be far, and all of them together have pgLimit.
+// doSize makes those that do anything few in a batch: each takes some ways to the database
+// and back, which may be far.
 const doSize = maxBatch / 64
 
 // commitOnce lets Run do something in a transaction, and waits until it is on
@@ -135,6 +135,10 @@ func (s *Store) parts(batch []*write) (parts [][]*write) {
 // database is in, does not take the others with it.
 func (s *Store) commitAll(batch []*write) {
 	began := time.Now()
+	if s.engine.together != nil && batch[0].do != nil { // they take rows in whatever order: together they would meet others in a circle
+		s.commitEach(batch, began)
+		return
+	}
 	err := s.transact(batch)
 	switch v := s.engine.judge(err); {
 	case v == contended, (v == refused || v == unfit) && len(batch) > 1:
@@ -174,6 +178,9 @@ func (s *Store) commitEach(batch []*write, began time.Time) {
 			s.setFailure(err)
 		}
 		s.tell(batch[i:i+1], err)
+		if failure := s.Failure(); stuck == nil && failure != nil {
+			stuck = unasked{failure}
+		}
 	}
 }
 
