@@ -251,7 +251,7 @@ func (s *Store) transact(batch []*write) error {
 	case fine:
 		return nil
 	case contended:
-		time.Sleep(contendedPause + rand.N(contendedPause))
+		time.Sleep(contendedPause + rand.N(contendedPause)) // #nosec G404 -- spreads load, hides nothing
 	case unknown, tableless, damaged:
 		s.closeDatabase() // it is looked at again before it is used
 	case unsent:
