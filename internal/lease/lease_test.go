@@ -385,6 +385,27 @@ level=WARN msg="no stream to the XMPP server, another posthorn may try" reason=d
 	})
 }
 
+// TestLogAfterTurns: who had left the lease to another, and later has it because that one has
+// died, says so once.
+func TestLogAfterTurns(t *testing.T) {
+	within(t, 2, func(t *testing.T, w *world) {
+		a, b := w.posthorns[0], w.posthorns[1]
+		w.stays("a", 10*time.Second)
+		a.be(trouble{cut: true})
+		w.becomes("b", cutAfter+time.Second)
+		a.be(trouble{})
+		w.stays("b", time.Minute)
+		b.be(trouble{silent: true})
+		w.becomes("a", life+time.Second)
+		w.stays("a", time.Minute)
+		wantLog(t, a, `
+level=INFO msg="this posthorn has the stream now"
+level=WARN msg="no stream to the XMPP server, another posthorn may try" reason=down
+level=WARN msg="this posthorn has the stream now" reason="posthorn b had it and was not heard of for 5s"
+`)
+	})
+}
+
 // TestLogOfKnown: that the database fails is not said where that was said already.
 func TestLogOfKnown(t *testing.T) {
 	within(t, 2, func(t *testing.T, w *world) {

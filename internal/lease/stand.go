@@ -73,6 +73,7 @@ func (l *Lease) tellTaken(seen message.Lease) {
 	l.takes.Inc()
 	switch {
 	case seen.Holder != "" && seen.Holder != l.opts.Name:
+		l.turns = false // this line says it
 		silent := (life - seen.Left).Round(100 * time.Millisecond)
 		l.opts.Log.Warn(hasStream, "reason", fmt.Sprintf("posthorn %s had it and was not heard of for %v", seen.Holder, silent))
 	case !l.turns:
