@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -24,7 +22,7 @@ const someHolder = "a posthorn that is not known"
 func checkPostgres(ctx context.Context, r *report, c *config, all running) (holder string) {
 	s, err := c.openBeside(ctx)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case c.isNew(err):
 		r.ok("store", "%s: its tables will be made when the service starts", c.storeName())
 		return ""
 	case err != nil:

@@ -76,13 +76,18 @@ func TestCheckPostgres(t *testing.T) {
 		return findings(t, func(r *report) { holder = checkStore(t.Context(), r, c, nil) })
 	}
 	wantFinding(t, look(), "ok store", "its tables will be made when the service starts")
+	away := configWith(t, func(c *config) {
+		c.database = database{storeURL: secret.New("postgres:///x?host=" + url.QueryEscape(t.TempDir()))}
+	})
+	got := findings(t, func(r *report) { checkStore(t.Context(), r, away, nil) })
+	wantFinding(t, got, "failed store", "cannot be reached: ")
 
 	s := store.New(store.Options{URL: secret.New(at), Name: "one"})
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(start(s.Run))
-	got := look()
+	got = look()
 	wantFinding(t, got[:1], "ok store", ", 0 messages wait there")
 	wantFinding(t, got[1:2], "ok tokens", "0 can be used")
 	wantFinding(t, got[2:], "ok lease", "no posthorn has had the stream yet")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,7 +63,7 @@ func (p *program) withStore(ctx context.Context, do func(*store.Store) error) er
 	}
 	s, err := p.config.openBeside(ctx)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case p.config.isNew(err):
 		return fmt.Errorf("nothing was ever kept: %w", err)
 	case err != nil:
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -61,10 +62,15 @@ func readStore(written string, getenv func(string) string) (d database, err erro
 const howStore = "has to be sqlite, sqlite:/path/to/file or postgres://user@host/database; where it is empty, nothing is kept"
 
 // checkURL finds what keeps a URL from naming a database, as far as that is seen without
-// asking PostgreSQL. What net/url says of a mistake shows parts of the password.
+// asking PostgreSQL. What net/url says of a mistake shows parts of the password. So would what is
+// said of a host after the first of several @, where pgx looks for it; net/url, after the last.
 func checkURL(written string) error {
 	u, err := url.Parse(written)
-	if err != nil || strings.Contains(written, "#") || strings.ContainsAny(strings.TrimPrefix(u.Path, "/"), "/@") {
+	_, authority, _ := strings.Cut(written, "://")
+	if end := strings.IndexAny(authority, "/?"); end >= 0 {
+		authority = authority[:end]
+	}
+	if err != nil || strings.Contains(written, "#") || strings.Count(authority, "@") > 1 || strings.ContainsAny(strings.TrimPrefix(u.Path, "/"), "/@") {
 		return errors.New("does not parse as a URL: in a user name or password, write % / ? # @ and : as %25 %2F %3F %23 %40 and %3A")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
@@ -102,6 +108,12 @@ func (d database) openBeside(ctx context.Context) (*store.Store, error) {
 	o.Beside = true
 	s := store.New(o)
 	return s, s.Open(ctx)
+}
+
+// isNew reports whether what openBeside said is that nothing was ever kept. A file that is
+// missing is SQLite's database; of PostgreSQL it is the socket of one that does not run.
+func (d database) isNew(err error) bool {
+	return errors.Is(err, store.ErrNothing) || !d.shares() && errors.Is(err, fs.ErrNotExist)
 }
 
 // stateDirectory is systemd's (systemd.exec(5), StateDirectory=), or the system's

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -68,19 +67,14 @@ var (
 	errOlder      = errors.New("was made by an older posthorn: start the service once")
 )
 
-// errNothing: there are no tables yet. It is one of fs.ErrNotExist.
-var errNothing error = nothing{}
-
-type nothing struct{}
-
-func (nothing) Error() string        { return "has nothing of posthorn's yet: start the service once" }
-func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
+// ErrNothing: a database of PostgreSQL's has no tables yet.
+var ErrNothing = errors.New("has nothing of posthorn's yet: start the service once")
 
 // explain says of an error of the database what a person can do about it, in one line.
 func (s *Store) explain(err error) error {
 	what := s.engine.explain(err)
 	switch {
-	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, errNothing), errors.Is(err, errURL), errors.Is(err, errFile), errors.Is(err, errEncoding):
+	case errors.Is(err, errNewer), errors.Is(err, errOlder), errors.Is(err, ErrNothing), errors.Is(err, errURL), errors.Is(err, errFile), errors.Is(err, errEncoding):
 		return fmt.Errorf("store: %s %w", s.engine.name, err)
 	case what == "":
 		return fmt.Errorf("store: %s: %w", s.engine.name, oneLine(err))

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -132,7 +131,7 @@ func changedPath(t *testing.T, text string) (path string) {
 func TestBesideNoTables(t *testing.T) {
 	at := schema(t)
 	err := New(Options{URL: secret.New(at), Beside: true}).Open(t.Context())
-	if want := "store: " + Redact(at) + " has nothing of posthorn's yet: start the service once"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+	if want := "store: " + Redact(at) + " has nothing of posthorn's yet: start the service once"; !errors.Is(err, ErrNothing) || err.Error() != want {
 		t.Errorf("there are none: %v", err)
 	}
 	if n, err := server.Server(t).Ask(at, "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"); n != "0" || err != nil {

@@ -202,11 +202,11 @@ func changedPostgres(_ context.Context, s *Store) (bool, error) {
 // countAgain is how often it is counted what others have changed.
 const countAgain = 5 * time.Second
 
-// checkEmpty gives errNothing, unless the service may make no tables there.
+// checkEmpty gives ErrNothing, unless the service may make no tables there.
 func (c *connection) checkEmpty() error {
 	n, err := c.number(`SELECT count(*) WHERE has_schema_privilege(current_schema(), 'CREATE')`)
 	if err == nil && n == 0 {
 		err = errForbidden
 	}
-	return cmp.Or(err, errNothing)
+	return cmp.Or(err, ErrNothing)
 }
