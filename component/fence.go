@@ -7,7 +7,7 @@ import (
 )
 
 // errMayNot ends a session that [Options.May] has said no to.
-var errMayNot = errors.New("another posthorn has the stream now")
+var errMayNot = errors.New("it may be another posthorn's now")
 
 // pieceBytes is what a yes is good for: a write into a full socket goes on when there
 // is room again, and by then the stream may be another's.

@@ -53,7 +53,7 @@ func (l *Lease) release(ctx context.Context, term int64) {
 	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), releasePatience)
 	defer cancel()
 	if err := l.keeper.ReleaseLease(releasing, l.opts.Name, term); err != nil {
-		l.seldom("another posthorn has to wait for the stream", "err", fmt.Errorf("lease: release: %w", err))
+		l.seldom("another posthorn has to wait for the stream", "err", fmt.Errorf("lease: release: %w", cause(err)))
 	}
 }
 
@@ -110,7 +110,7 @@ func (l *Lease) renew(ctx context.Context) error {
 	defer cancel()
 	renewed, err := l.keeper.RenewLease(ctx, l.opts.Name, g.term, life, l.opts.Stream())
 	if err != nil {
-		return fmt.Errorf("lease: renew: %w", err)
+		return fmt.Errorf("lease: renew: %w", cause(err))
 	}
 	if !renewed {
 		return errTaken

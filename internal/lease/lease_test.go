@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"posthorn/internal/fault"
 )
 
 // becomes waits until those and no others may write, and gives how long that took. More
@@ -366,7 +368,7 @@ func TestLog(t *testing.T) {
 	within(t, 2, func(t *testing.T, w *world) {
 		a, b := w.posthorns[0], w.posthorns[1]
 		w.stays("a", 10*time.Second)
-		a.be(trouble{fails: errFull})
+		a.be(trouble{fails: fault.Wrap(errFull, fault.Unavailable, "see the log")})
 		w.becomes("b", life+time.Second)
 		a.be(trouble{})
 		time.Sleep(time.Minute)

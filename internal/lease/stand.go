@@ -1,11 +1,13 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"posthorn/internal/fault"
 	"posthorn/internal/message"
 )
 
@@ -31,7 +33,7 @@ func (l *Lease) look(ctx context.Context) (again time.Duration) {
 	asked := l.clock()
 	seen, err := l.keeper.ReadLease(asking)
 	if err != nil {
-		l.fail(ctx, fmt.Errorf("lease: read: %w", err))
+		l.fail(ctx, fmt.Errorf("lease: read: %w", cause(err)))
 		return again
 	}
 	l.other.Store(&sight{stream: seen.Stream, until: asked + seen.Left})
@@ -55,7 +57,7 @@ func (l *Lease) take(ctx, asking context.Context, seen message.Lease) {
 	asked := l.clock()
 	lease, taken, err := l.keeper.TakeLease(asking, l.opts.Name, life)
 	if err != nil {
-		l.fail(ctx, fmt.Errorf("lease: take: %w", err))
+		l.fail(ctx, fmt.Errorf("lease: take: %w", cause(err)))
 		return
 	}
 	if !taken {
@@ -87,3 +89,6 @@ func (l *Lease) fail(ctx context.Context, err error) {
 		l.seldom("who has the stream cannot be found out, will try again", "err", err)
 	}
 }
+
+// cause leaves out of an error the line for clients, which refers them to this log.
+func cause(err error) error { return cmp.Or(fault.Of(err).Err, err) }
