@@ -17,6 +17,7 @@ type engine struct {
 	among   func(n int, seqs []int64) (condition string, list any) // on seq, with the argument $n
 	begin   string                                                 // a transaction
 	try     string                                                 // statements that show whether something can be written, and change nothing
+	room    string                                                 // the same where a database has failed: that there is room; "": try shows it
 	writers int                                                    // goroutines that commit
 	limit   time.Duration                                          // of what one transaction takes; 0: as long as it takes
 	idle    time.Duration                                          // after which it is seen to whether it still works; 0: never

@@ -46,6 +46,7 @@ func postgres(opts Options) engine {
 		},
 		begin:    `BEGIN`,
 		try:      tryPostgres,
+		room:     roomPostgres,
 		writers:  writers,
 		limit:    pgLimit,
 		idle:     pgIdle,
@@ -62,6 +63,12 @@ func postgres(opts Options) engine {
 // locked the table of messages.
 const tryPostgres = `LOCK TABLE messages IN ROW EXCLUSIVE MODE NOWAIT;
 	UPDATE versions SET version = version WHERE version IN (SELECT version FROM versions FOR UPDATE SKIP LOCKED)`
+
+// roomPostgres needs new pages, as a message does: 256 KiB that do not compress. Nobody
+// else sees the row, nor waits for it.
+const roomPostgres = `INSERT INTO originals (sender, recipient, about, id, expires)
+		SELECT '', '', md5(random()::text), string_agg(md5(random()::text), ''), 0 FROM generate_series(1, 8192);
+	DELETE FROM originals WHERE sender = ''`
 
 // Redact gives what may be shown of a database's URL: neither user nor password, nor
 // parameters, among which passwords may be. Where an @ stands behind the host, what seems
@@ -161,7 +168,7 @@ func (p *pg) look(c *connection) error {
 	if err := c.checkVersion(); err != nil {
 		return err
 	}
-	if err := c.transact(c.try); err != nil {
+	if err := c.transact(func() error { return c.try(false) }); err != nil {
 		return err
 	}
 	return p.warn(c)

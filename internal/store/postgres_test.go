@@ -301,6 +301,44 @@ func TestInTheWay(t *testing.T) {
 	}
 }
 
+// TestNoRoom: a database whose disk is full is one that fails until there is room, and not
+// once a second one that works again, since it still takes what needs no page.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	at := schema(t)
+	s, log := logged(at)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, s)
+	do := func(statements ...string) {
+		if err := server.Server(t).Do(at, statements...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(`CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no page' USING ERRCODE = 'disk_full'; END $$`)
+	for _, table := range []string{"messages", "originals"} {
+		do("CREATE TRIGGER no_room BEFORE INSERT ON " + table + " FOR EACH ROW EXECUTE FUNCTION no_room()")
+	}
+	if _, err := s.Put(t.Context(), []message.Record{record(0, me, a, "x")}, func() {}); fault.Of(err).Kind != fault.Unavailable {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if s.prove(); s.Failure() == nil {
+			t.Fatal("it works again, without room")
+		}
+	}
+	do("DROP FUNCTION no_room CASCADE")
+	eventually(t, "it works again", func() bool { return s.Failure() == nil })
+	mustPut(t, s, record(0, me, a, "x"))
+	if got := log.String(); strings.Count(got, "messages cannot be kept") != 1 || strings.Count(got, "kept again") != 1 || !strings.Contains(got, "has no room: its disk is full") {
+		t.Error(got)
+	}
+	if n, err := server.Server(t).Ask(at, "SELECT count(*) FROM originals"); n != "0" {
+		t.Error(n, err)
+	}
+}
+
 // TestMigrationsAtOnce: instances that start at once make the tables once, and none has
 // anything to complain about.
 func TestMigrationsAtOnce(t *testing.T) {

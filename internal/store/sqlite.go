@@ -149,7 +149,7 @@ func (c *connection) begin(beside bool) error {
 	if err := c.migrate(); err != nil {
 		return err
 	}
-	return c.transact(c.try)
+	return c.transact(func() error { return c.try(false) })
 }
 
 // check looks whether the database is sound.

@@ -277,7 +277,7 @@ func (s *Store) attempt(d *database, batch []*write) error {
 	}
 	return c.transact(func() error {
 		if len(batch) == 0 {
-			return c.try()
+			return c.try(s.Failure() != nil)
 		}
 		for _, w := range batch {
 			if err := w.apply(c); err != nil {
@@ -288,5 +288,11 @@ func (s *Store) attempt(d *database, batch []*write) error {
 	})
 }
 
-// try writes something that changes nothing.
-func (c *connection) try() error { return c.simply(c.engine.try) }
+// try writes something that changes nothing, and more where that has failed.
+func (c *connection) try(failed bool) error {
+	err := c.simply(c.engine.try)
+	if err == nil && failed && c.engine.room != "" {
+		err = c.simply(c.engine.room)
+	}
+	return err
+}
