@@ -78,7 +78,7 @@ func TestCannotOpen(t *testing.T) {
 		{name: "permission", spoil: "ALTER DATABASE NAME OWNER TO postgres", mend: "ALTER DATABASE NAME OWNER TO NAME",
 			want: " does not let this user make or change tables: make it the owner of the database (ALTER DATABASE … OWNER TO …): ERROR: permission denied for schema public (SQLSTATE 42501)"},
 		{name: "a parameter", url: func(at string) string { return withParameter(t, at, "target_session_attrs", "secret") },
-			want: " is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE)"},
+			want: " is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE): the value of target_session_attrs is none that it can have"},
 		{name: "an escape", url: func(at string) string { return at + "&secret=%zz" },
 			want: " is no URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE)"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"slices"
 	"syscall"
 	"time"
@@ -53,8 +54,8 @@ func (p *pg) config() (*pgx.ConnConfig, error) {
 	switch {
 	case errors.As(err, &file): // sslrootcert, sslcert or sslkey
 		return nil, fmt.Errorf("%w: %v", errFile, file) // and not file itself, which may say fs.ErrNotExist of something else than the database
-	case err != nil:
-		return nil, errURL // and not err, which may show of the URL what is wrong with it
+	case err != nil: // not shown: it may have a password in it
+		return nil, fmt.Errorf("%w%s", errURL, wrongParameter(p.opts.URL.Reveal()))
 	}
 	for name, value := range settings() {
 		if _, given := config.RuntimeParams[name]; !given {
@@ -77,6 +78,23 @@ func (p *pg) config() (*pgx.ConnConfig, error) {
 		config.ConnectTimeout = pgLimit
 	}
 	return config, nil
+}
+
+// wrongParameter says which of a URL's parameters keeps it from being one.
+func wrongParameter(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	for name := range u.Query() {
+		without, others := *u, u.Query()
+		others.Del(name)
+		without.RawQuery = others.Encode()
+		if _, err := pgx.ParseConfig(without.String()); err == nil {
+			return fmt.Sprintf(": the value of %s is none that it can have", name)
+		}
+	}
+	return ""
 }
 
 // dialLimit bounds how long hosts are waited for that do not answer at all, before one
