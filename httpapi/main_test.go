@@ -78,6 +78,9 @@ func (f *fakeTokens) Tokens(_ context.Context, owner message.JID) (owned []token
 }
 
 func (f *fakeTokens) RevokeToken(_ context.Context, owner message.JID, name string) (bool, error) {
+	if err := message.CheckText(name); err != nil {
+		return false, err // as PostgreSQL does
+	}
 	before := len(f.kept)
 	f.kept = slices.DeleteFunc(f.kept, func(t token.Token) bool { return t.Owner == owner && t.Name == name })
 	return before > len(f.kept), nil

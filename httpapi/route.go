@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"posthorn/internal/fault"
+	"posthorn/internal/message"
 )
 
 // A page is what a path leads to. Its word is for good: stanza ids are derived
@@ -127,6 +128,9 @@ func namedTarget(p page, escaped string) (target, error) {
 	id, err := url.PathUnescape(escaped)
 	if err != nil {
 		return target{}, fault.Wrap(err, fault.Malformed, "the path has an escape that is none")
+	}
+	if err := message.CheckText(id); err != nil { // PostgreSQL would not even look for it
+		return target{}, fault.New(fault.NoSuchPage, "there is nothing of this name, which %v", err)
 	}
 	return target{page: p, id: id}, nil
 }

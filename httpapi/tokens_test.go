@@ -64,7 +64,7 @@ func TestTokens(t *testing.T) {
 	if err := json.Unmarshal([]byte(list.body), &listed); err != nil || len(listed.Tokens) != 1 || listed.Tokens[0]["name"] != "backup@db1" || listed.Tokens[0]["signed"] != true || listed.Tokens[0]["used"] != nil {
 		t.Errorf("%v: %s", err, list.body)
 	}
-	for _, path := range []string{"/tokens/yours", "/tokens/none", "/tokens//", "/tokens/%2F", "/tokens/%00"} {
+	for _, path := range []string{"/tokens/yours", "/tokens/none", "/tokens//", "/tokens/%2F", "/tokens/%00", "/tokens/%ff"} {
 		if got := h.do(t, call{method: "DELETE", path: path}); got.status != 404 && got.status != 405 || len(h.tokens.kept) != 2 {
 			t.Fatalf("DELETE %s: %d %s", path, got.status, got.body)
 		}
