@@ -124,27 +124,41 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case name == "send":
 		return usageError(stderr, "send comes first: posthorn send --config FILE")
 	}
-	do, known := commands[name]
-	if !known {
-		return usageError(stderr, fmt.Sprintf("there is no command %q", name))
-	}
-	switch {
-	case len(positional) > 0 && !slices.Contains([]string{"server-config", "outbox", "token", "hook", "store"}, name):
-		return usageError(stderr, fmt.Sprintf("%s takes no argument %q", name, positional[0]))
-	case foreignFlag(flags, name) != "":
-		return usageError(stderr, fmt.Sprintf("%s takes no --%s", name, foreignFlag(flags, name)))
-	case p.to != "" && p.as == "":
-		return usageError(stderr, "check --to needs --as: who would send")
+	if mistake := p.mistake(flags, name, positional); mistake != "" {
+		return usageError(stderr, mistake)
 	}
 	p.args = positional
-	p.config, p.configFile, err = loadConfig(*file, os.Getenv)
-	needless := name == "hook" || name == "store" // who only writes templates, or copies, has none
-	if err != nil && (!needless || *file != "" || p.configFile != "") {
+	if err := p.load(*file, name); err != nil {
 		fmt.Fprintln(stderr, "posthorn: configuration:")
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	return do(ctx, p)
+	return commands[name](ctx, p)
+}
+
+// mistake says what is wrong with how a command is called.
+func (p *program) mistake(flags *flag.FlagSet, name string, positional []string) string {
+	switch foreign := foreignFlag(flags, name); {
+	case commands[name] == nil:
+		return fmt.Sprintf("there is no command %q", name)
+	case len(positional) > 0 && !slices.Contains([]string{"server-config", "outbox", "token", "hook", "store"}, name):
+		return fmt.Sprintf("%s takes no argument %q", name, positional[0])
+	case foreign != "":
+		return fmt.Sprintf("%s takes no --%s", name, foreign)
+	case p.to != "" && p.as == "":
+		return "check --to needs --as: who would send"
+	}
+	return ""
+}
+
+// load reads the configuration of a command. Who only writes templates, or copies, may have
+// none.
+func (p *program) load(file, command string) (err error) {
+	p.config, p.configFile, err = loadConfig(file, os.Getenv)
+	if file == "" && p.configFile == "" && (command == "hook" || command == "store") {
+		return nil
+	}
+	return err
 }
 
 // foreignFlag gives a flag that was set and is another command's.

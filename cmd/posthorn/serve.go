@@ -83,16 +83,7 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	}
 	stream, deliverer := c.deliverer(keeper, share, log, registry)
 	share.join(keeper, stream, deliverer, log, registry)
-	authOptions, err := c.auth(log, registry)
-	if err != nil {
-		return err
-	}
-	authOptions.Keeping = func() bool { return keeper != nil && stream.State() != component.Up }
-	if keeper != nil {
-		authOptions.Tokens = keeper
-	}
-	share.authOptions(&authOptions)
-	verifier, err := auth.New(authOptions)
+	verifier, err := openVerifier(c, keeper, stream, share, log, registry)
 	if err != nil {
 		return err
 	}
@@ -129,6 +120,20 @@ func runService(ctx context.Context, c *config, log *slog.Logger) error {
 	defer start(live)()
 	defer start(deliverer.Run)()
 	return answerAll(ctx, servers, share.leave, stream.Alive, log)
+}
+
+// openVerifier makes what checks passwords and tokens.
+func openVerifier(c *config, keeper *store.Store, stream *component.Component, share *sharing, log *slog.Logger, registry *prometheus.Registry) (*auth.Verifier, error) {
+	options, err := c.auth(log, registry)
+	if err != nil {
+		return nil, err
+	}
+	options.Keeping = func() bool { return keeper != nil && stream.State() != component.Up }
+	if keeper != nil {
+		options.Tokens = keeper
+	}
+	share.authOptions(&options)
+	return auth.New(options)
 }
 
 // onHangup gives a channel that tells of each SIGHUP; one that waits stands for all.

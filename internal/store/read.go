@@ -68,13 +68,32 @@ const columns = "seq, sender, recipient, id, content, state, attempts, code, det
 
 // selection writes q as SQL.
 func (e *engine) selection(q message.Query) (string, []any) {
-	var conditions []string
-	var args []any
+	conditions, args := e.conditions(q)
+	text := "SELECT " + columns + " FROM messages"
+	if len(conditions) > 0 {
+		text += " WHERE " + strings.Join(conditions, " AND ")
+	}
+	order := "seq"
+	if !q.WakeBy.IsZero() {
+		order = "wake"
+	}
+	text += " ORDER BY " + order
+	if q.Newest {
+		text += " DESC"
+	}
+	if q.Limit > 0 {
+		args = append(args, q.Limit)
+		text += fmt.Sprintf(" LIMIT $%d", len(args))
+	}
+	return text, args
+}
+
+// conditions gives what all that q means have in common.
+func (e *engine) conditions(q message.Query) (conditions []string, args []any) {
 	where := func(condition string, value any) {
 		args = append(args, value)
 		conditions = append(conditions, fmt.Sprintf("%s $%d", condition, len(args)))
 	}
-	order := "seq"
 	if q.From != "" {
 		where("sender =", string(q.From))
 	}
@@ -93,7 +112,6 @@ func (e *engine) selection(q message.Query) (string, []any) {
 	}
 	if !q.WakeBy.IsZero() {
 		where("wake <=", q.WakeBy.UnixNano())
-		order = "wake"
 	}
 	if q.State != "" { // as it stands, or an index on that state is not used
 		conditions = append(conditions, "state = '"+string(q.State)+"'")
@@ -104,19 +122,7 @@ func (e *engine) selection(q message.Query) (string, []any) {
 	if q.Final {
 		conditions = append(conditions, "NOT "+open)
 	}
-	text := "SELECT " + columns + " FROM messages"
-	if len(conditions) > 0 {
-		text += " WHERE " + strings.Join(conditions, " AND ")
-	}
-	text += " ORDER BY " + order
-	if q.Newest {
-		text += " DESC"
-	}
-	if q.Limit > 0 {
-		args = append(args, q.Limit)
-		text += fmt.Sprintf(" LIMIT $%d", len(args))
-	}
-	return text, args
+	return conditions, args
 }
 
 // scan reads all rows and closes them. more is where columns go that follow those of a
