@@ -206,9 +206,14 @@ func (d *Delivery) refused(r *message.Record, err error) bool {
 // for it. The caller holds mu.
 func (d *Delivery) prepare(r *message.Record) {
 	r.Message.Kept = true
-	if !d.watched(r) || d.shared() && time.Since(r.Accepted) > d.opts.ConfirmTimeout {
+	if d.late(r) {
 		r.Message.Accepted = r.Accepted
 	}
+}
+
+// late reports whether the sender of r has been told that it is kept. The caller holds mu.
+func (d *Delivery) late(r *message.Record) bool {
+	return !d.watched(r) || d.shared() && time.Since(r.Accepted) > d.opts.ConfirmTimeout
 }
 
 // watched reports whether the sender of r still waits for its outcome. The caller

@@ -188,6 +188,9 @@ func (d *Delivery) report(s *settlement) {
 		d.metrics.expired.Inc()
 		d.opts.Log.Warn("a kept message expired", "jid", r.From, "to", r.To, "id", r.ID, "attempt", r.Attempts, "reason", r.Detail)
 	case message.Bounced, message.Rejected:
+		if !d.late(r) {
+			return // it is the answer
+		}
 		d.opts.Log.Info("a kept message was refused", "jid", r.From, "to", r.To, "id", r.ID, "attempt", r.Attempts, "reason", r.Detail)
 	case message.Waiting:
 		d.metrics.retries.Inc()

@@ -111,6 +111,30 @@ func TestSharedMute(t *testing.T) {
 	})
 }
 
+// TestSharedRefused: that a message was refused is a line in the log where its sender has been
+// told that it is kept, and not where that is their answer.
+func TestSharedRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		defer p.stop()
+		var log strings.Builder
+		p.leader.opts.Log = logTo(&log)
+		for _, waits := range []bool{true, false} {
+			reply := p.standby.send(t.Context(), one(letter(me, you, fmt.Sprint(waits))))
+			synctest.Wait()
+			if !waits {
+				time.Sleep(6 * time.Second)
+			}
+			p.leader.stream.tell(fmt.Sprint(waits), message.Delivered, fault.New(fault.Undeliverable, "nobody"))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if told := strings.Contains(log.String(), "a kept message was refused"); told == waits || waits != (reply.String() == "undeliverable") {
+				t.Errorf("answered %s, the log is %q", reply, log.String())
+			}
+		}
+	})
+}
+
 // TestSharedTimeout: whoever gives up waiting is told what the store says then; where it
 // says nothing, that nothing is known.
 func TestSharedTimeout(t *testing.T) {
