@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 
 	"posthorn/internal/xmpptest"
@@ -25,15 +26,19 @@ var servers = []struct {
 	}},
 }
 
-// onBoth runs a test beside each of them, with the accounts of the README.
+// onBoth runs a test beside each of them, at the same time, with the accounts of the README.
 func onBoth(t *testing.T, test func(*testing.T, *xmpptest.Server), edits ...xmpptest.Edit) {
+	var both sync.WaitGroup
 	for _, server := range servers {
-		t.Run(server.name, func(t *testing.T) {
-			p := server.start(t, edits...)
-			p.Users(t, password, "me@example.com", "user@example.com")
-			test(t, p)
+		both.Go(func() {
+			t.Run(server.name, func(t *testing.T) {
+				p := server.start(t, edits...)
+				p.Users(t, password, "me@example.com", "user@example.com")
+				test(t, p)
+			})
 		})
 	}
+	both.Wait()
 }
 
 // An expectation is in what the servers differ, as who uses posthorn sees it.
