@@ -301,6 +301,23 @@ func TestInTheWay(t *testing.T) {
 	}
 }
 
+// TestInTheWayAgain: who has lost a deadlock loses it once more, and has written all the
+// same in the end. PostgreSQL takes a second to see each.
+func TestInTheWayAgain(t *testing.T) {
+	t.Parallel()
+	s, _ := running(t, schema(t))
+	tries := 0
+	err := s.commitOnce(t.Context(), func(c *connection) error {
+		if tries++; tries > 2 {
+			return nil
+		}
+		return c.simply(`DO $$ BEGIN PERFORM pg_sleep(1); RAISE 'as if' USING ERRCODE = 'deadlock_detected'; END $$`)
+	})
+	if err != nil || tries != 3 {
+		t.Errorf("after %d tries: %v", tries, err)
+	}
+}
+
 // TestNoRoom: a database whose disk is full is one that fails until there is room, and not
 // once a second one that works again, since it still takes what needs no page.
 func TestNoRoom(t *testing.T) {
